@@ -1,0 +1,125 @@
+"""Models and generations."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import Any
+
+from contracts.api.accounts import Account
+from contracts.api.common import AccountId, Metadata, Reference, Reply, Request
+
+
+class GenerationStatus(enum.StrEnum):
+    """Where a generation stands; the last four are final."""
+
+    REQUESTED = "requested"
+    SUBMITTING = "submitting"
+    SUBMISSION_UNKNOWN = "submission_unknown"
+    SUBMITTED = "submitted"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def is_final(self) -> bool:
+        """No further transition leaves this status."""
+        return self in FINAL_STATUSES
+
+
+FINAL_STATUSES = frozenset(
+    {
+        GenerationStatus.SUCCEEDED,
+        GenerationStatus.FAILED,
+        GenerationStatus.CANCELLED,
+        GenerationStatus.EXPIRED,
+    }
+)
+
+
+class Model(Reply):
+    """Something that can be generated, for a fixed integer price in credits."""
+
+    model: str
+    title: str
+    kind: str
+    description: str
+    input_schema: dict[str, Any]
+    price: int
+    output: str
+    available: bool
+    deadline_seconds: int
+
+
+class ModelsReply(Reply):
+    """All models; the first is the cheapest that needs only a prompt."""
+
+    items: tuple[Model, ...]
+
+
+class GenerationRequest(Request):
+    """Ask for a generation; its price is debited in the same transaction."""
+
+    account_id: AccountId
+    model: str
+    input: dict[str, Any]
+    quote_id: str | None = None
+    reference: Reference | None = None
+    metadata: Metadata = {}
+
+
+class Failure(Reply):
+    """Why a generation ended without a result; `retryable`: asking again may help."""
+
+    reason: str
+    message: str
+    retryable: bool
+
+
+class Result(Reply):
+    """The stored asset; `url` serves it until `expires_at`, a new read gives a new one."""
+
+    url: str
+    content_type: str
+    size_bytes: int
+    sha256: str
+    duration_seconds: float | None
+    width: int | None
+    height: int | None
+    expires_at: datetime
+
+
+class Generation(Reply):
+    """One generation with its money: `charged` less `refunded` is what it cost."""
+
+    generation_id: str | None
+    account_id: str
+    model: str
+    status: GenerationStatus
+    input: dict[str, Any]
+    price: int
+    charged: int
+    refunded: int
+    debit_id: str | None
+    refund_id: str | None
+    quote_id: str | None
+    reference: str | None
+    metadata: dict[str, Any]
+    attempts: int
+    failure: Failure | None
+    result: Result | None
+    cancel_requested_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+
+
+class GenerationReply(Reply):
+    """The outcome of a generation request."""
+
+    position: int | None
+    recorded_at: datetime
+    account: Account
+    generation: Generation

@@ -1,0 +1,53 @@
+"""API keys."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+
+from contracts.api.common import Reply, Request
+
+
+class Scope(enum.StrEnum):
+    """What a key may do."""
+
+    GRANT = "grant"
+    SPEND = "spend"
+    REFUND = "refund"
+    READ = "read"
+    WORK = "work"
+    AUDIT = "audit"
+    ADMIN = "admin"
+
+
+class CreateKeyRequest(Request):
+    """Make a key for the caller's own tenant; `work` is not for tenants."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    scopes: Annotated[tuple[Scope, ...], msgspec.Meta(min_length=1, max_length=7)]
+
+
+class ApiKey(Reply):
+    """A key without its secret."""
+
+    key_id: str
+    name: str
+    scopes: tuple[Scope, ...]
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class CreatedKey(Reply):
+    """The only answer that ever shows the secret."""
+
+    key: ApiKey
+    secret: str
+
+
+class KeysReply(Reply):
+    """The tenant's keys, newest first."""
+
+    items: tuple[ApiKey, ...]

@@ -1,0 +1,194 @@
+"""The border between ledger and worker: doorbell, claims, reports and outcome events.
+
+A worker is rung (or pulls), claims one short step of one generation, does it and reports.
+The ledger alone decides what a report means for credits.
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from contracts.limits import ASSET_MAX_BYTES, CLAIMS_PER_REQUEST_MAX, ID_MAX_CHARACTERS
+
+DOORBELL_QUEUE: Final = "generations"
+DOORBELL_ACTOR: Final = "advance"
+"""The doorbell is a message to this actor with one argument: the generation's id."""
+
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
+ShortText = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_MAX_CHARACTERS)]
+Message = Annotated[str, msgspec.Meta(max_length=2000)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
+
+
+class Step(enum.StrEnum):
+    """What a claim permits: exactly one of these, once."""
+
+    SUBMIT = "submit"
+    POLL = "poll"
+    FETCH = "fetch"
+
+
+class ProviderUrls(msgspec.Struct, frozen=True, kw_only=True):
+    """The three URLs of the provider's submit answer; they are stored, never built."""
+
+    status: Text
+    response: Text
+    cancel: Text
+
+
+class ClaimedAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """The attempt a claim is about; `request_id` is null while the provider's answer is unknown.
+
+    `urls` may be null with a known `request_id` when only a webhook or a listing told us of it.
+    """
+
+    attempt_id: str
+    number: int
+    started_at: datetime
+    request_id: str | None
+    urls: ProviderUrls | None
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """Permission for one step, valid until `lease_until`; a submit only until `post_before`.
+
+    `endpoint` is the provider's application path, `output` the kind of asset to look for.
+    `cancel_requested` asks the worker to cancel at the provider before it polls.
+    `asset_key` is the storage key (without extension) under which a fetch stores the asset.
+    """
+
+    generation_id: str
+    fence: str
+    lease_until: datetime
+    step: Step
+    attempt: ClaimedAttempt
+    model: str
+    provider: str
+    endpoint: str
+    output: str
+    input: dict[str, Any]
+    asset_key: str
+    cancel_requested: bool = False
+    post_before: datetime | None = None
+    webhook_url: str | None = None
+
+
+class ClaimsRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ask for work: up to `max` claims of generations that are due now."""
+
+    worker: ShortText
+    max: Annotated[int, msgspec.Meta(ge=1, le=CLAIMS_PER_REQUEST_MAX)] = 1
+
+
+class ClaimsReply(msgspec.Struct, frozen=True, kw_only=True):
+    """The claims granted; empty when nothing is due."""
+
+    claims: tuple[Claim, ...]
+
+
+class Asset(msgspec.Struct, frozen=True, kw_only=True):
+    """A verified copy of the provider's asset in our storage."""
+
+    key: Text
+    content_type: ShortText
+    size_bytes: Annotated[int, msgspec.Meta(ge=1, le=ASSET_MAX_BYTES)]
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    duration_seconds: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    width: Count | None = None
+    height: Count | None = None
+
+
+class _Report(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    """Base of the report events; unknown fields are refused by the request that holds them."""
+
+
+class SubmittedReport(_Report, tag="submitted", forbid_unknown_fields=True):
+    """The provider accepted the submit; also the answer of a listing or a webhook."""
+
+    request_id: ShortText
+    urls: ProviderUrls | None = None
+
+
+class SubmissionUnknownReport(_Report, tag="submission_unknown", forbid_unknown_fields=True):
+    """The submit left this process and no answer came: it may or may not exist."""
+
+    reason: ShortText
+
+
+class RunningReport(_Report, tag="running", forbid_unknown_fields=True):
+    """The provider works on it; `completed` says that the result can be fetched now.
+
+    Also the harmless answer of a step that could not find out (`error` says why): the ledger
+    only sets the next time to look.
+    """
+
+    provider_status: ShortText
+    completed: bool = False
+    queue_position: Count | None = None
+    error: Message | None = None
+
+
+class SucceededReport(_Report, tag="succeeded", forbid_unknown_fields=True):
+    """The asset is verified and stored."""
+
+    asset: Asset
+    billable_units: ShortText | None = None
+
+
+class FailedReport(_Report, tag="failed", forbid_unknown_fields=True):
+    """The attempt is over without an asset.
+
+    `sent` false: the provider certainly never accepted it, so a further attempt is harmless and
+    follows when `retryable`. `sent` true: the failure is the provider's verdict and final;
+    `retryable` then only tells the caller whether asking again may help.
+    """
+
+    reason: ShortText
+    message: Message = ""
+    retryable: bool = False
+    sent: bool = True
+    retry_after_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] | None = None
+    billable_units: ShortText | None = None
+
+
+class CancelledReport(_Report, tag="cancelled", forbid_unknown_fields=True):
+    """The provider ended the attempt because we asked it to."""
+
+    billable_units: ShortText | None = None
+
+
+class RenewReport(_Report, tag="renew", forbid_unknown_fields=True):
+    """Still at it: extend the lease."""
+
+
+ReportEvent = (
+    SubmittedReport
+    | SubmissionUnknownReport
+    | RunningReport
+    | SucceededReport
+    | FailedReport
+    | CancelledReport
+    | RenewReport
+)
+
+
+class ReportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What happened to the claimed step."""
+
+    fence: ShortText
+    attempt_id: ShortText
+    event: ReportEvent
+
+
+class ReportReply(msgspec.Struct, frozen=True, kw_only=True):
+    """`accepted` is false when the report changed nothing; `next_claim` goes straight on.
+
+    The answer of a `renew` has the claim with its new `lease_until`.
+    """
+
+    accepted: bool
+    next_claim: Claim | None = None

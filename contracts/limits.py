@@ -1,0 +1,49 @@
+"""Bounds that cross the border, with their units. Both services and their clients rely on them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+AMOUNT_MAX_CREDITS: Final = 10**12
+"""The largest amount of one movement; the smallest is 1."""
+BALANCE_MAX_CREDITS: Final = 9 * 10**15
+"""A balance stays within plus or minus this, so that it survives a float64 reader."""
+CREDIT_LIMIT_MAX_CREDITS: Final = 10**12
+UNIT_COST_MAX_MICROS: Final = 10**12
+PRIORITY_MAX: Final = 100
+PRIORITY_DEFAULT: Final = 50
+
+BODY_MAX_BYTES: Final = 64 * 1024
+BATCH_BODY_MAX_BYTES: Final = 1024 * 1024
+JSON_DEPTH_MAX: Final = 32
+METADATA_KEYS_MAX: Final = 16
+METADATA_MAX_BYTES: Final = 4 * 1024
+ID_MAX_CHARACTERS: Final = 128
+REFERENCE_MAX_CHARACTERS: Final = 200
+REASON_MAX_CHARACTERS: Final = 200
+TAGS_MAX: Final = 16
+IDEMPOTENCY_KEY_MAX_CHARACTERS: Final = 255
+PAGE_LIMIT_MAX: Final = 200
+PAGE_LIMIT_DEFAULT: Final = 50
+EVENTS_LIMIT_MAX: Final = 1000
+EVENTS_WAIT_MAX_SECONDS: Final = 30
+
+WRITE_WAIT_SECONDS: Final = 2.5
+"""How long a handler waits for its command before it answers 503."""
+READ_WAIT_SECONDS: Final = 2.0
+"""How long a read waits for `min_position` and for the database."""
+
+LEASE_SECONDS: Final = 8.0
+"""How long a claim lasts unless it is renewed."""
+POST_WINDOW_SECONDS: Final = 3.0
+"""How long after a submit claim the worker may still POST to the provider."""
+CLAIMS_PER_REQUEST_MAX: Final = 50
+ATTEMPTS_MAX: Final = 5
+"""Attempts of one generation, those that were certainly not sent left aside."""
+UNSENT_ATTEMPTS_MAX: Final = 50
+UNREPORTED_CLAIMS_MAX: Final = 10
+"""Claims in a row that no worker came back from: past it the generation is poison and fails."""
+DUE_MIN_SECONDS: Final = 2.0
+DUE_MAX_SECONDS: Final = 60.0
+"""The next look at a running generation comes after a quarter of its age, within these bounds."""
+ASSET_MAX_BYTES: Final = 2 * 1024**3

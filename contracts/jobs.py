@@ -106,20 +106,24 @@ class _Report(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """Base of the report events; unknown fields are refused by the request that holds them."""
 
 
-class SubmittedReport(_Report, tag="submitted", forbid_unknown_fields=True):
+class SubmittedReport(
+    _Report, frozen=True, kw_only=True, tag="submitted", forbid_unknown_fields=True
+):
     """The provider accepted the submit; also the answer of a listing or a webhook."""
 
     request_id: ShortText
     urls: ProviderUrls | None = None
 
 
-class SubmissionUnknownReport(_Report, tag="submission_unknown", forbid_unknown_fields=True):
+class SubmissionUnknownReport(
+    _Report, frozen=True, kw_only=True, tag="submission_unknown", forbid_unknown_fields=True
+):
     """The submit left this process and no answer came: it may or may not exist."""
 
     reason: ShortText
 
 
-class RunningReport(_Report, tag="running", forbid_unknown_fields=True):
+class RunningReport(_Report, frozen=True, kw_only=True, tag="running", forbid_unknown_fields=True):
     """The provider works on it; `completed` says that the result can be fetched now.
 
     Also the harmless answer of a step that could not find out (`error` says why): the ledger
@@ -132,14 +136,16 @@ class RunningReport(_Report, tag="running", forbid_unknown_fields=True):
     error: Message | None = None
 
 
-class SucceededReport(_Report, tag="succeeded", forbid_unknown_fields=True):
+class SucceededReport(
+    _Report, frozen=True, kw_only=True, tag="succeeded", forbid_unknown_fields=True
+):
     """The asset is verified and stored."""
 
     asset: Asset
     billable_units: ShortText | None = None
 
 
-class FailedReport(_Report, tag="failed", forbid_unknown_fields=True):
+class FailedReport(_Report, frozen=True, kw_only=True, tag="failed", forbid_unknown_fields=True):
     """The attempt is over without an asset.
 
     `sent` false: the provider certainly never accepted it, so a further attempt is harmless and
@@ -155,13 +161,15 @@ class FailedReport(_Report, tag="failed", forbid_unknown_fields=True):
     billable_units: ShortText | None = None
 
 
-class CancelledReport(_Report, tag="cancelled", forbid_unknown_fields=True):
+class CancelledReport(
+    _Report, frozen=True, kw_only=True, tag="cancelled", forbid_unknown_fields=True
+):
     """The provider ended the attempt because we asked it to."""
 
     billable_units: ShortText | None = None
 
 
-class RenewReport(_Report, tag="renew", forbid_unknown_fields=True):
+class RenewReport(_Report, frozen=True, kw_only=True, tag="renew", forbid_unknown_fields=True):
     """Still at it: extend the lease."""
 
 

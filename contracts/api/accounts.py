@@ -17,7 +17,7 @@ class AccountStatus(enum.StrEnum):
     MERGED = "merged"
 
 
-class OpenAccountRequest(Request):
+class OpenAccountRequest(Request, frozen=True, kw_only=True):
     """Open an account before its first grant would."""
 
     account_id: AccountId
@@ -26,13 +26,13 @@ class OpenAccountRequest(Request):
     metadata: Metadata = {}
 
 
-class ChangeAccountRequest(Request):
+class ChangeAccountRequest(Request, frozen=True, kw_only=True):
     """Change how far an account may go below zero by spending."""
 
     credit_limit: CreditLimit
 
 
-class Balance(Reply):
+class Balance(Reply, frozen=True, kw_only=True):
     """Credits. `posted`: unspent, held ones included, less debt. `available`: what a spend may
     take now. `pending_expiry`: expired but not yet booked as such."""
 
@@ -44,7 +44,7 @@ class Balance(Reply):
     pending_expiry: int
 
 
-class Account(Reply):
+class Account(Reply, frozen=True, kw_only=True):
     """One account. `version` counts its events, `position` is its newest one in the log."""
 
     account_id: str
@@ -57,7 +57,7 @@ class Account(Reply):
     opened_at: datetime
 
 
-class AccountReply(Reply):
+class AccountReply(Reply, frozen=True, kw_only=True):
     """The outcome of a command on the account itself."""
 
     position: int | None

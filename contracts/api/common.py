@@ -18,9 +18,7 @@ AccountId = Annotated[
     str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_\-.:]+$")
 ]
 """Chosen by the caller and opaque: never an e-mail address or a name."""
-Reference = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=limits.REFERENCE_MAX_CHARACTERS)
-]
+Reference = Annotated[str, msgspec.Meta(min_length=1, max_length=limits.REFERENCE_MAX_CHARACTERS)]
 """The caller's own id of the business fact; kept for ever, so never personal."""
 Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=limits.REASON_MAX_CHARACTERS)]
 Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_\-.:/]+$")]

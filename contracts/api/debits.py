@@ -18,7 +18,7 @@ from contracts.api.common import (
 )
 
 
-class DebitRequest(Request):
+class DebitRequest(Request, frozen=True, kw_only=True):
     """Spend credits. `tags` say what they buy, for grants that are restricted."""
 
     amount: Amount
@@ -28,7 +28,7 @@ class DebitRequest(Request):
     metadata: Metadata = {}
 
 
-class Debit(Reply):
+class Debit(Reply, frozen=True, kw_only=True):
     """Credits spent; `lots` says from which grants, the rest came from the credit limit."""
 
     debit_id: str | None
@@ -41,7 +41,7 @@ class Debit(Reply):
     created_at: datetime
 
 
-class DebitReply(Reply):
+class DebitReply(Reply, frozen=True, kw_only=True):
     """The outcome of a debit."""
 
     position: int | None
@@ -50,14 +50,14 @@ class DebitReply(Reply):
     debit: Debit
 
 
-class RefundRequest(Request):
+class RefundRequest(Request, frozen=True, kw_only=True):
     """Give back `amount` credits of a debit, by default all that is left of it."""
 
     amount: Amount | None = None
     reason: Reason
 
 
-class Refund(Reply):
+class Refund(Reply, frozen=True, kw_only=True):
     """Credits given back; `lots` says to which grants, the rest cancelled debt."""
 
     refund_id: str | None
@@ -68,7 +68,7 @@ class Refund(Reply):
     created_at: datetime
 
 
-class RefundReply(Reply):
+class RefundReply(Reply, frozen=True, kw_only=True):
     """The outcome of a refund."""
 
     position: int | None

@@ -39,7 +39,7 @@ FINAL_STATUSES = frozenset(
 )
 
 
-class Model(Reply):
+class Model(Reply, frozen=True, kw_only=True):
     """Something that can be generated, for a fixed integer price in credits."""
 
     model: str
@@ -53,13 +53,13 @@ class Model(Reply):
     deadline_seconds: int
 
 
-class ModelsReply(Reply):
+class ModelsReply(Reply, frozen=True, kw_only=True):
     """All models; the first is the cheapest that needs only a prompt."""
 
     items: tuple[Model, ...]
 
 
-class GenerationRequest(Request):
+class GenerationRequest(Request, frozen=True, kw_only=True):
     """Ask for a generation; its price is debited in the same transaction."""
 
     account_id: AccountId
@@ -70,7 +70,7 @@ class GenerationRequest(Request):
     metadata: Metadata = {}
 
 
-class Failure(Reply):
+class Failure(Reply, frozen=True, kw_only=True):
     """Why a generation ended without a result; `retryable`: asking again may help."""
 
     reason: str
@@ -78,7 +78,7 @@ class Failure(Reply):
     retryable: bool
 
 
-class Result(Reply):
+class Result(Reply, frozen=True, kw_only=True):
     """The stored asset; `url` serves it until `expires_at`, a new read gives a new one."""
 
     url: str
@@ -91,7 +91,7 @@ class Result(Reply):
     expires_at: datetime
 
 
-class Generation(Reply):
+class Generation(Reply, frozen=True, kw_only=True):
     """One generation with its money: `charged` less `refunded` is what it cost."""
 
     generation_id: str | None
@@ -116,7 +116,7 @@ class Generation(Reply):
     finished_at: datetime | None
 
 
-class GenerationReply(Reply):
+class GenerationReply(Reply, frozen=True, kw_only=True):
     """The outcome of a generation request."""
 
     position: int | None

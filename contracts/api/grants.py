@@ -22,7 +22,7 @@ from contracts.api.common import (
 )
 
 
-class GrantRequest(Request):
+class GrantRequest(Request, frozen=True, kw_only=True):
     """Give credits. Lower `priority` burns first; `restrict_to` tags limit what they buy."""
 
     amount: Amount
@@ -30,16 +30,16 @@ class GrantRequest(Request):
     effective_at: Instant | None = None
     expires_at: Instant | None = None
     priority: Annotated[int, msgspec.Meta(ge=0, le=limits.PRIORITY_MAX)] = limits.PRIORITY_DEFAULT
-    unit_cost_micros: (
-        Annotated[int, msgspec.Meta(ge=0, le=limits.UNIT_COST_MAX_MICROS)] | None
-    ) = None
+    unit_cost_micros: Annotated[int, msgspec.Meta(ge=0, le=limits.UNIT_COST_MAX_MICROS)] | None = (
+        None
+    )
     currency: Currency | None = None
     restrict_to: Tags = ()
     reference: Reference | None = None
     metadata: Metadata = {}
 
 
-class Grant(Reply):
+class Grant(Reply, frozen=True, kw_only=True):
     """A lot of credits; `remaining` includes what is `held`."""
 
     grant_id: str | None
@@ -59,7 +59,7 @@ class Grant(Reply):
     created_at: datetime
 
 
-class GrantReply(Reply):
+class GrantReply(Reply, frozen=True, kw_only=True):
     """The outcome of a grant."""
 
     position: int | None

@@ -23,14 +23,14 @@ class Scope(enum.StrEnum):
     ADMIN = "admin"
 
 
-class CreateKeyRequest(Request):
+class CreateKeyRequest(Request, frozen=True, kw_only=True):
     """Make a key for the caller's own tenant; `work` is not for tenants."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     scopes: Annotated[tuple[Scope, ...], msgspec.Meta(min_length=1, max_length=7)]
 
 
-class ApiKey(Reply):
+class ApiKey(Reply, frozen=True, kw_only=True):
     """A key without its secret."""
 
     key_id: str
@@ -40,14 +40,14 @@ class ApiKey(Reply):
     revoked_at: datetime | None
 
 
-class CreatedKey(Reply):
+class CreatedKey(Reply, frozen=True, kw_only=True):
     """The only answer that ever shows the secret."""
 
     key: ApiKey
     secret: str
 
 
-class KeysReply(Reply):
+class KeysReply(Reply, frozen=True, kw_only=True):
     """The tenant's keys, newest first."""
 
     items: tuple[ApiKey, ...]

@@ -17,7 +17,7 @@ class Direction(enum.StrEnum):
     NONE = "none"
 
 
-class Entry(Reply):
+class Entry(Reply, frozen=True, kw_only=True):
     """One line of an account's statement, with the balances after it."""
 
     position: int
@@ -33,7 +33,7 @@ class Entry(Reply):
     details: dict[str, Any]
 
 
-class Event(Reply):
+class Event(Reply, frozen=True, kw_only=True):
     """One immutable event; `data` is its recorded JSON."""
 
     log: str
@@ -48,7 +48,7 @@ class Event(Reply):
     last_of_command: bool
 
 
-class EventsReply(Reply):
+class EventsReply(Reply, frozen=True, kw_only=True):
     """A stretch of the log, oldest first; done when `next_after` >= `head`."""
 
     items: tuple[Event, ...]

@@ -1,0 +1,1 @@
+"""Everything that runs the ledger on a machine: launcher, development tasks, emulators."""

@@ -1,0 +1,1 @@
+"""Stand-ins for outside services, each a process of its own that speaks the real protocol."""

@@ -1,0 +1,12 @@
+"""An emulator of fal.ai's queue, close enough that a client cannot tell the difference.
+
+Start it with ``python -m deploy.emulators.fal --port 0 --state-dir DIR``. A request travels::
+
+    protocol.py  the queue's routes  ──▶  jobs.py      queue and state machine, kept in SQLite
+    platform_api.py  /v1 look-ups         outcomes.py  what a job's status and result look like
+    files.py     generated media          webhooks.py  signed deliveries with retries
+    admin.py     what really happened     directives.py  misbehaviour, asked for in the prompt
+
+It offers no idempotency, as fal offers none: two submits are two jobs, both billed, and
+``GET /admin/jobs`` shows both. That is what makes a test against double submits honest.
+"""

@@ -1,0 +1,94 @@
+"""``python -m deploy.emulators.fal``: serve the emulator until SIGINT or SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from deploy.emulators.fal.app import create_app
+from deploy.emulators.fal.settings import Settings
+from deploy.emulators.fal.wire import CuttableProtocol
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; every default is that of `Settings`."""
+    arguments = argparse.ArgumentParser(
+        prog="python -m deploy.emulators.fal",
+        description="An emulator of fal.ai's queue. GET /admin shows jobs and directives.",
+    )
+    add = arguments.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    add("--port", type=int, default=0, help="port to listen on; 0 picks a free one (%(default)s)")
+    add("--state-dir", type=Path, required=True, help="where jobs and the signing key are kept")
+    add("--key", action="append", default=[], help="accepted API key, repeatable (default: any)")
+    add("--concurrency", type=int, default=10, help="jobs in progress at once (%(default)s)")
+    add("--job-seconds", type=float, default=1.0, help="length of an ordinary job (%(default)s)")
+    add("--result-seconds", type=float, default=3600, help="life of a result (%(default)s)")
+    add("--webhook-backoff-seconds", type=float, default=1.0, help="first pause (%(default)s)")
+    add("--allow-loopback-webhooks", action="store_true", help="deliver to 127.0.0.0/8, ::1 too")
+    add("--ready-file", type=Path, help="gets the base URL once requests are served")
+    return arguments
+
+
+class AnnouncingServer(uvicorn.Server):
+    """Says where it listens once it does, which a test with port 0 must be told."""
+
+    def __init__(self, config: uvicorn.Config, url: str, ready_file: Path | None) -> None:
+        super().__init__(config)
+        self._url = url
+        self._ready_file = ready_file
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn's hook: start, then announce."""
+        await super().startup(sockets=sockets)
+        if not self.started:
+            return
+        print(f"fal emulator: {self._url}", flush=True)
+        if self._ready_file is not None:
+            draft = self._ready_file.with_name(self._ready_file.name + ".new")
+            draft.write_text(self._url + "\n")
+            os.replace(draft, self._ready_file)
+
+
+def settings_from(options: argparse.Namespace) -> Settings:
+    """The command line's share in how the emulator behaves."""
+    return Settings(
+        state_dir=options.state_dir,
+        keys=tuple(options.key),
+        concurrency=options.concurrency,
+        job_seconds=options.job_seconds,
+        result_seconds=options.result_seconds,
+        webhook_backoff_seconds=options.webhook_backoff_seconds,
+        allow_loopback_webhooks=options.allow_loopback_webhooks,
+    )
+
+
+def main() -> None:
+    """Bind first, so that a taken port fails before anything else happens; then serve."""
+    options = parser().parse_args()
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((options.host, options.port))
+        app: Any = create_app(settings_from(options))
+        config = uvicorn.Config(
+            app,
+            loop="uvloop",
+            http=CuttableProtocol,
+            access_log=False,
+            log_level="warning",
+            # Held connections of lost submits would otherwise keep a stopping process alive.
+            timeout_graceful_shutdown=1,
+        )
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        url = f"http://{host}:{listener.getsockname()[1]}"
+        AnnouncingServer(config, url, options.ready_file).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()

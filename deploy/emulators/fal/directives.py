@@ -1,0 +1,96 @@
+"""Misbehaviour on request: ``[[fal:NAME]]`` or ``[[fal:NAME=VALUE]]`` anywhere in a prompt.
+
+Several directives may stand in one prompt. A name that is not in `KNOWN` is an error, because a
+misspelt directive would turn a test of a failure into a test of nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from deploy.emulators.fal.errors import CATALOGUE, SUBMIT_REFUSALS
+
+KNOWN: Final[Mapping[str, str]] = {
+    "fail": "completes with an error; =TYPE picks one of fal's error types",
+    "422": "completes, and the result is a 422 content_policy_violation",
+    "no-asset": "completes with a 200 whose media is null",
+    "slow": "=SECONDS the job stays in progress",
+    "stuck": "in progress for ever, until it is cancelled",
+    "cooperative": "a cancel while in progress ends the job with a 499",
+    "unknown-status": "a status word nobody has heard of until the job completes",
+    "result-500": "the result is a 500 the first =COUNT times (1), then what it should be",
+    "lost-submit": "accepted, runs, and the answer to the submit never comes",
+    "reset-submit": "accepted, runs, and the connection is cut instead of an answer",
+    "half-submit": "accepted, runs, and the answer is half a JSON document",
+    "no-urls": "accepted, and the answer holds the request id alone",
+    "slow-submit": "=SECONDS until the answer to the submit",
+    "media-404": "the media's URL answers 404",
+    "media-truncated": "the media ends before its stated length, and the connection closes",
+    "media-wrong-type": "the media's URL answers an HTML page with a 200",
+    "media-redirect": "the media's URL redirects to another host",
+    "media-foreign": "the media's URL points at a host that is not the provider's",
+    "no-webhook": "no webhook is sent (also written webhook-only=no)",
+    "webhook-twice": "the webhook is delivered twice",
+    "webhook-bad-signature": "the webhook's signature does not verify",
+    "webhook-no-payload": "the webhook says payload_error and carries no payload",
+    **{
+        f"submit-{status}": f"not accepted: the submit answers {status}; =COUNT only so often"
+        for status in SUBMIT_REFUSALS
+    },
+}
+_PATTERN: Final = re.compile(r"\[\[fal:([^\]=]*)(?:=([^\]]*))?\]\]")
+_NUMERIC: Final = {"slow", "slow-submit", "result-500", *(f"submit-{s}" for s in SUBMIT_REFUSALS)}
+
+
+class BadDirective(ValueError):
+    """A directive that this emulator cannot obey."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"unknown directive or value: {text}")
+        self.text = text
+
+
+class Directives(msgspec.Struct, frozen=True):
+    """The directives of one prompt, by name; the value is empty where none was given."""
+
+    given: Mapping[str, str]
+
+    def __contains__(self, name: str) -> bool:
+        assert name in KNOWN, name
+        return name in self.given
+
+    def number(self, name: str, default: float) -> float:
+        """The directive's value; `default` when it is absent or has no value."""
+        return float(self.given.get(name) or default)
+
+    def failure(self) -> str | None:
+        """The error type the job shall end with, if the prompt asks for one."""
+        if "422" in self:
+            return "content_policy_violation"
+        return (self.given["fail"] or "internal_error") if "fail" in self else None
+
+
+def parse(prompt: str) -> Directives:
+    """Read every directive of a prompt; `BadDirective` names the first that makes no sense."""
+    given: dict[str, str] = {}
+    for match in _PATTERN.finditer(prompt):
+        name, value = match[1], match[2] or ""
+        if (name, value) == ("webhook-only", "no"):
+            name, value = "no-webhook", ""
+        if name not in KNOWN or not _sensible(name, value):
+            raise BadDirective(match[0])
+        given[name] = value
+    return Directives(given)
+
+
+def _sensible(name: str, value: str) -> bool:
+    if name == "fail":
+        return value == "" or value in CATALOGUE
+    if name in _NUMERIC:
+        needed = name.startswith("slow")
+        return bool(re.fullmatch(r"\d{1,5}(\.\d{1,6})?", value)) or (value == "" and not needed)
+    return value == ""

@@ -1,0 +1,80 @@
+"""fal's errors: two shapes, one table.
+
+A *model* error is written by the model's code: ``{"detail": [{loc, msg, type, url}]}``. A
+*platform* error is written by the queue around it: ``{"detail": "text", "error_type": type}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+
+class ErrorKind(msgspec.Struct, frozen=True, kw_only=True):
+    """One way in which a job can fail."""
+
+    status_code: int
+    message: str
+    shape: Literal["model", "platform"]
+    retryable: bool = False
+
+
+def _model(status_code: int, message: str, retryable: bool = False) -> ErrorKind:
+    return ErrorKind(status_code=status_code, message=message, shape="model", retryable=retryable)
+
+
+def _platform(status_code: int, message: str, retryable: bool = False) -> ErrorKind:
+    return ErrorKind(
+        status_code=status_code, message=message, shape="platform", retryable=retryable
+    )
+
+
+CATALOGUE: Final[Mapping[str, ErrorKind]] = {
+    "internal_server_error": _model(500, "The model failed on its own.", True),
+    "generation_timeout": _model(504, "The generation took too long.", True),
+    "downstream_service_error": _model(400, "A service behind the model refused.", True),
+    "downstream_service_unavailable": _model(500, "A service behind the model is down.", True),
+    "content_policy_violation": _model(422, "The prompt was refused by a content checker."),
+    "no_media_generated": _model(422, "The model finished without making anything."),
+    "image_load_error": _model(422, "The input image could not be decoded."),
+    "file_download_error": _model(422, "An input file could not be downloaded."),
+    "file_too_large": _model(422, "An input file is too large."),
+    "feature_not_supported": _model(422, "The model does not support this combination."),
+    "request_timeout": _platform(504, "The request did not start in time.", True),
+    "startup_timeout": _platform(504, "No runner started in time.", True),
+    "runner_scheduling_failure": _platform(503, "No runner could be found.", True),
+    "runner_connection_timeout": _platform(503, "The runner did not accept in time.", True),
+    "runner_connection_refused": _platform(503, "The runner refused the connection.", True),
+    "runner_connection_error": _platform(503, "The runner could not be reached.", True),
+    "runner_disconnected": _platform(503, "The runner went away.", True),
+    "runner_incomplete_response": _platform(502, "The runner answered in part.", True),
+    "runner_server_error": _platform(500, "The runner failed.", True),
+    "internal_error": _platform(500, "The platform failed.", True),
+    "client_cancelled": _platform(499, "The request was cancelled."),
+    "bad_request": _platform(400, "The request makes no sense."),
+}
+
+SUBMIT_REFUSALS: Final[Mapping[str, tuple[str, bytes]]] = {
+    "401": ("application/json", b'{"detail":"invalid key credentials"}'),
+    "403": ("application/json", b'{"detail":"User is locked. Reason: Exhausted balance."}'),
+    "422": (
+        "application/json",
+        b'{"detail":[{"loc":["body"],"msg":"refused on request","type":"value_error"}]}',
+    ),
+    "429": (
+        "application/json",
+        b'{"detail":"Too many requests.","error_type":"concurrent_requests_limit"}',
+    ),
+    "500": ("application/json", b'{"detail":"The platform failed.","error_type":"internal_error"}'),
+    "502": ("text/html", b"<html><head><title>502 Bad Gateway</title></head></html>"),
+    "503": ("text/html", b"<html><head><title>503 Service Unavailable</title></head></html>"),
+}
+"""Answers to a submit that is not accepted: status → (content type, body)."""
+
+
+def detail_item(loc: list[str | int], message: str, error_type: str, given: Any) -> dict[str, Any]:
+    """One entry of a model error's ``detail`` list; `given` is the offending input."""
+    url = f"https://docs.fal.ai/errors#{error_type}"
+    return {"loc": loc, "msg": message, "type": error_type, "url": url, "input": given}

@@ -1,0 +1,304 @@
+"""The queue and the life of a job: IN_QUEUE → IN_PROGRESS → COMPLETED, kept in SQLite.
+
+Time is an argument (epoch seconds), and the state moves only in `JobQueue.advance`, which every
+request calls first. So nobody ever reads a state that is out of date, a restart catches up on
+whatever fell due meanwhile, and an instant job completes within its submit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from typing import Any, Literal
+from uuid import uuid4
+
+import msgspec
+
+from deploy.emulators.fal import directives, models
+from deploy.emulators.fal.database import transaction
+from deploy.emulators.fal.settings import Settings
+
+CANCEL_SECONDS = 0.1
+"""How long a runner takes to notice that its job was cancelled."""
+_JSON_COLUMNS = ("input", "tags", "headers")
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """An accepted submit, before it becomes a job."""
+
+    owner: str
+    endpoint: str
+    app: str
+    input: dict[str, Any]
+    tags: dict[str, str]
+    headers: dict[str, str]
+    origin: str
+    priority: int
+    start_timeout_seconds: float | None
+    webhook_url: str | None
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One accepted submit and what became of it; times in epoch seconds."""
+
+    seq: int
+    request_id: str
+    gateway_request_id: str
+    owner: str
+    endpoint: str
+    app: str
+    input: dict[str, Any]
+    tags: dict[str, str]
+    headers: dict[str, str]
+    origin: str
+    priority: int
+    status: Literal["IN_QUEUE", "IN_PROGRESS", "COMPLETED"]
+    error_type: str | None
+    answered: bool
+    cancel_requested: bool
+    failed_results: int
+    submitted_at: float
+    start_by: float | None
+    started_at: float | None
+    ends_at: float | None
+    ended_at: float | None
+
+    @property
+    def prompt(self) -> str:
+        """The prompt, or an empty string where the model takes none."""
+        prompt = self.input.get("prompt", "")
+        return prompt if isinstance(prompt, str) else ""
+
+    @property
+    def directives(self) -> directives.Directives:
+        """What the prompt asks this emulator to do wrong."""
+        return directives.parse(self.prompt)
+
+    @property
+    def billable_units(self) -> int:
+        """What the customer pays for: nothing before success, and nothing for a failure."""
+        if self.status != "COMPLETED" or self.error_type is not None:
+            return 0
+        return models.billable_units(self.endpoint, self.input)
+
+    @property
+    def stores_io(self) -> bool:
+        """False when the submit asked that its input and output are not kept."""
+        return self.headers.get("x-fal-store-io") != "0"
+
+
+class JobQueue:
+    """All jobs of all keys, and the runners that work on them."""
+
+    def __init__(self, connection: sqlite3.Connection, settings: Settings) -> None:
+        self._db = connection
+        self._settings = settings
+        self.changed = asyncio.Event()
+        """Set whenever something happened that may bring forward what is due next."""
+
+    def submit(self, submission: Submission, now: float) -> Job:
+        """Accept one more job. The same submission twice makes two jobs, as at fal."""
+        record = msgspec.structs.asdict(submission)
+        timeout_seconds = record.pop("start_timeout_seconds")
+        webhook_url = record.pop("webhook_url")
+        record |= {
+            "request_id": str(uuid4()),
+            "gateway_request_id": str(uuid4()),
+            "status": "IN_QUEUE",
+            "submitted_at": now,
+            "start_by": None if timeout_seconds is None else now + timeout_seconds,
+        }
+        record |= {name: msgspec.json.encode(record[name]).decode() for name in _JSON_COLUMNS}
+        columns, marks = ", ".join(record), ", ".join(f":{name}" for name in record)
+        with transaction(self._db):
+            insert = f"INSERT INTO jobs ({columns}) VALUES ({marks})"  # noqa: S608
+            self._db.execute(insert, record)
+            if webhook_url is not None:
+                # Owed from the start, due once the job has completed: see `_complete`.
+                self._db.execute(
+                    "INSERT INTO deliveries (request_id, url, state, due_at)"
+                    " VALUES (?, ?, 'pending', 9e999)",
+                    (record["request_id"], webhook_url),
+                )
+        self.changed.set()
+        self.advance(now)
+        return self.get(record["request_id"])
+
+    def advance(self, now: float) -> None:
+        """Do everything that is due: drop what waited too long, start, complete."""
+        while self._complete_due(now) + self._start_waiting(now):
+            self.changed.set()
+
+    def next_change_at(self) -> float | None:
+        """When `advance` will next have something to do, if nothing else happens."""
+        row = self._db.execute(
+            "SELECT min(at) FROM ("
+            " SELECT min(ends_at) AS at FROM jobs WHERE status = 'IN_PROGRESS'"
+            " UNION ALL SELECT min(start_by) FROM jobs WHERE status = 'IN_QUEUE')"
+        ).fetchone()
+        return None if row[0] is None else float(row[0])
+
+    def _complete_due(self, now: float) -> int:
+        due = self._select(
+            "status = 'IN_PROGRESS' AND ends_at <= ? ORDER BY ends_at", now
+        ) + self._select("status = 'IN_QUEUE' AND start_by <= ?", now)
+        if due:
+            with transaction(self._db):
+                for job in due:
+                    self._complete(job, _outcome(job), now)
+        return len(due)
+
+    def _complete(self, job: Job, error_type: str | None, now: float) -> None:
+        self._db.execute(
+            "UPDATE jobs SET status = 'COMPLETED', error_type = ?, ended_at = ?, ends_at = NULL"
+            " WHERE seq = ?",
+            (error_type, now, job.seq),
+        )
+        if "no-webhook" in job.directives:
+            self._db.execute("DELETE FROM deliveries WHERE request_id = ?", (job.request_id,))
+            return
+        if "webhook-twice" in job.directives:
+            self._db.execute(
+                "INSERT INTO deliveries (request_id, url, state, due_at)"
+                " SELECT request_id, url, state, due_at FROM deliveries WHERE request_id = ?",
+                (job.request_id,),
+            )
+        self._db.execute(
+            "UPDATE deliveries SET due_at = ? WHERE request_id = ?", (now, job.request_id)
+        )
+
+    def _start_waiting(self, now: float) -> int:
+        running = self._count("status = 'IN_PROGRESS'")
+        free = self._settings.concurrency - running
+        if free <= 0:
+            return 0
+        waiting = self._select("status = 'IN_QUEUE' ORDER BY priority, seq LIMIT ?", free)
+        if waiting:
+            with transaction(self._db):
+                for job in waiting:
+                    self._db.execute(
+                        "UPDATE jobs SET status = 'IN_PROGRESS', started_at = ?, ends_at = ?"
+                        " WHERE seq = ?",
+                        (now, self._ends_at(job, now), job.seq),
+                    )
+        return len(waiting)
+
+    def _ends_at(self, job: Job, now: float) -> float | None:
+        if models.violations(job.endpoint, job.input):
+            return now
+        if "stuck" in job.directives:
+            return None
+        return now + job.directives.number("slow", self._settings.job_seconds)
+
+    def cancel(self, job: Job, now: float) -> bool:
+        """Ask a job to stop; False when it has completed already.
+
+        A waiting job leaves the queue at once. A running one is merely told so: an ordinary model
+        does not listen and finishes with a real result, which is what fal's documentation warns of.
+        """
+        if job.status == "COMPLETED":
+            return False
+        listens = "stuck" in job.directives or "cooperative" in job.directives
+        with transaction(self._db):
+            self._db.execute("UPDATE jobs SET cancel_requested = 1 WHERE seq = ?", (job.seq,))
+            if job.status == "IN_QUEUE":
+                self._complete(job, "client_cancelled", now)
+            elif listens and not job.cancel_requested:
+                self._db.execute(
+                    "UPDATE jobs SET ends_at = ? WHERE seq = ?", (now + CANCEL_SECONDS, job.seq)
+                )
+        self.changed.set()
+        return True
+
+    def get(self, request_id: str) -> Job:
+        """A job that is known to exist."""
+        return self._select("request_id = ?", request_id)[0]
+
+    def find(self, request_id: str, now: float) -> Job | None:
+        """A job whose status and result may still be read; None once they have expired."""
+        job = self.peek(request_id)
+        if job is None or job.ended_at is None:
+            return job
+        return job if now < job.ended_at + self._settings.result_seconds else None
+
+    def peek(self, request_id: str) -> Job | None:
+        """A job however old it is: media outlives the result."""
+        return next(iter(self._select("request_id = ?", request_id)), None)
+
+    def waiting(self, endpoint: str) -> int:
+        """How many jobs of one endpoint are in the queue."""
+        return self._count("status = 'IN_QUEUE' AND endpoint = ?", endpoint)
+
+    def position(self, job: Job) -> int:
+        """How many jobs are ahead in the queue; 0 for one that has left it."""
+        if job.status != "IN_QUEUE":
+            return 0
+        ahead = "(priority, seq) < (?, ?)"
+        return self._count(f"status = 'IN_QUEUE' AND {ahead}", job.priority, job.seq)
+
+    def newest(self, limit: int) -> list[Job]:
+        """The latest submits of all keys, newest first."""
+        return self._select("true ORDER BY seq DESC LIMIT ?", limit)
+
+    def by_endpoint(
+        self, owner: str, endpoints: list[str], span: tuple[float, float], limit: int, offset: int
+    ) -> list[Job]:
+        """One key's submits to some endpoints within span = [start, end), newest first."""
+        marks = ", ".join("?" for _ in endpoints)
+        return self._select(
+            f"owner = ? AND endpoint IN ({marks}) AND submitted_at >= ? AND submitted_at < ?"
+            " ORDER BY seq DESC LIMIT ? OFFSET ?",
+            *(owner, *endpoints, *span, limit, offset),
+        )
+
+    def mark_answered(self, request_id: str) -> None:
+        """Note that the whole answer to a submit was handed to the network."""
+        self._db.execute("UPDATE jobs SET answered = 1 WHERE request_id = ?", (request_id,))
+
+    def count_failed_result(self, job: Job) -> None:
+        """Note that a result was withheld on request, so that the next one may succeed."""
+        self._db.execute(
+            "UPDATE jobs SET failed_results = failed_results + 1 WHERE seq = ?", (job.seq,)
+        )
+
+    def refuse(self, fingerprint: str, times: float) -> bool:
+        """Whether to refuse this submit once more, of `times` in all; remembers that it did."""
+        row = self._db.execute(
+            "INSERT INTO refusals VALUES (?, 1)"
+            " ON CONFLICT (fingerprint) DO UPDATE SET times = times + 1 RETURNING times",
+            (fingerprint,),
+        ).fetchone()
+        return bool(row[0] <= times)
+
+    def reset(self) -> None:
+        """Forget every job, refusal and webhook."""
+        with transaction(self._db):
+            self._db.execute("DELETE FROM jobs")
+            self._db.execute("DELETE FROM refusals")
+            self._db.execute("DELETE FROM deliveries")
+
+    def _select(self, where: str, *values: Any) -> list[Job]:
+        # `where` is always a literal of this class; what comes from outside is a value.
+        rows = self._db.execute(f"SELECT * FROM jobs WHERE {where}", values)  # noqa: S608
+        return [_job(row) for row in rows]
+
+    def _count(self, where: str, *values: Any) -> int:
+        query = f"SELECT count(*) FROM jobs WHERE {where}"  # noqa: S608
+        return int(self._db.execute(query, values).fetchone()[0])
+
+
+def _outcome(job: Job) -> str | None:
+    """The error type a job ends with, decided when it ends; None is success."""
+    if job.status == "IN_QUEUE":
+        return "request_timeout"
+    if models.violations(job.endpoint, job.input):
+        return "invalid_input"
+    if job.cancel_requested and ("stuck" in job.directives or "cooperative" in job.directives):
+        return "client_cancelled"
+    return job.directives.failure()
+
+
+def _job(row: sqlite3.Row) -> Job:
+    fields = dict(row) | {name: msgspec.json.decode(row[name]) for name in _JSON_COLUMNS}
+    fields |= {"answered": bool(row["answered"]), "cancel_requested": bool(row["cancel_requested"])}
+    return Job(**fields)

@@ -1,0 +1,273 @@
+"""The queue protocol: submit, status, stream, result, cancel, for any ``owner/app[/path]``.
+
+Every URL of a request holds ``owner/app`` alone, as at fal; the full path is tolerated on the way
+in. A request id is its submitter's: to every other key it does not exist.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from typing import Any, Final
+
+import msgspec
+from litestar import Request, Response, get, post, put
+from litestar.background_tasks import BackgroundTask
+from litestar.di import NamedDependency
+from litestar.response import Stream
+
+from deploy.emulators.fal import directives, outcomes
+from deploy.emulators.fal.directives import Directives
+from deploy.emulators.fal.errors import SUBMIT_REFUSALS, detail_item
+from deploy.emulators.fal.jobs import Job, JobQueue, Submission
+from deploy.emulators.fal.wire import Refusal, cut, origin_of, respond, until_client_leaves
+
+MAX_BODY_BYTES: Final = 1 << 20
+_PREFIXES: Final = ("workflows", "comfy")
+_STREAM_PAUSE_SECONDS: Final = 0.1
+_ACTIONS: Final = {
+    "": "result",
+    "response": "result",
+    "status": "status",
+    "status/stream": "stream",
+    "cancel": "cancel",
+}
+_NOT_FOUND: Final = {"status": "NOT_FOUND"}
+
+
+class Address(msgspec.Struct, frozen=True, kw_only=True):
+    """What a URL path means: an endpoint to submit to, or something to do with a request."""
+
+    endpoint: str
+    app: str
+    request_id: str = ""
+    action: str = "submit"
+
+
+def parse_address(path: str) -> Address:
+    """Take a path apart; a `Refusal` 404 when it means nothing."""
+    segments = [segment for segment in path.split("/") if segment]
+    length = 3 if segments[:1] and segments[0] in _PREFIXES else 2
+    app = "/".join(segments[:length])
+    rest = segments[length:]
+    if len(segments) >= length and "requests" not in rest:
+        return Address(endpoint="/".join(segments), app=app)
+    if "requests" in rest:
+        behind = rest[rest.index("requests") + 1 :]
+        action = _ACTIONS.get("/".join(behind[1:]))
+        if behind and action:
+            return Address(endpoint=app, app=app, request_id=behind[0], action=action)
+    raise Refusal(404, {"detail": "Path not found", "error_type": "bad_request"})
+
+
+@post("/{address:path}", status_code=200)
+async def submit(
+    request: Request[Any, Any, Any],
+    queue: NamedDependency[JobQueue],
+    owner: NamedDependency[str],
+) -> Response[Any]:
+    """Accept a job and answer with its URLs, unless the prompt asks for a worse answer."""
+    address = parse_address(request.scope["path"])
+    if address.action != "submit":
+        raise Refusal(405, {"detail": "Method Not Allowed"})
+    given = decode_input(await request.body())
+    asked = _directives(given)
+    refusal = _refusal(asked, queue, address.endpoint, given)
+    if refusal is not None:
+        return refusal
+    now = time.time()
+    queue.advance(now)
+    _check_queue_length(request, queue, address.endpoint)
+    job = queue.submit(_submission(request, address, given, owner), now)
+    return await _answer_submit(request, queue, job, asked)
+
+
+async def _answer_submit(
+    request: Request[Any, Any, Any], queue: JobQueue, job: Job, asked: Directives
+) -> Response[Any]:
+    if "lost-submit" in asked:
+        await until_client_leaves(request)
+        return Response(None, status_code=504)
+    if "reset-submit" in asked:
+        cut(request.scope)
+        return Response(None, status_code=504)
+    if "slow-submit" in asked:
+        await asyncio.sleep(asked.number("slow-submit", 0))
+    body: dict[str, Any] = {"request_id": job.request_id}
+    if "no-urls" not in asked:
+        body |= {
+            "status": "IN_QUEUE",
+            "gateway_request_id": job.gateway_request_id,
+            **outcomes.urls(job, origin_of(request)),
+            "queue_position": queue.position(job),
+            "logs": None,
+        }
+    encoded = msgspec.json.encode(body)
+
+    async def note_answer() -> None:
+        queue.mark_answered(job.request_id)
+
+    return Response(
+        encoded[: len(encoded) // 2] if "half-submit" in asked else encoded,
+        media_type="application/json",
+        headers={"x-fal-request-id": job.request_id},
+        background=BackgroundTask(note_answer),
+    )
+
+
+def decode_input(body: bytes) -> dict[str, Any]:
+    """A submit's body; a `Refusal` 422 when it is not one JSON object."""
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError) as error:
+        item = detail_item(["body"], f"JSON decode error: {error}", "json_invalid", None)
+        raise Refusal(422, {"detail": [item]}) from error
+
+
+def _directives(given: dict[str, Any]) -> Directives:
+    prompt = given.get("prompt", "")
+    try:
+        return directives.parse(prompt if isinstance(prompt, str) else "")
+    except directives.BadDirective as error:
+        item = detail_item(["body", "prompt"], str(error), "unknown_directive", error.text)
+        raise Refusal(422, {"detail": [item]}) from error
+
+
+def _refusal(
+    asked: Directives, queue: JobQueue, endpoint: str, given: dict[str, Any]
+) -> Response[Any] | None:
+    for status, (content_type, body) in SUBMIT_REFUSALS.items():
+        if f"submit-{status}" not in asked:
+            continue
+        fingerprint = sha256(f"{endpoint} {status} {given['prompt']}".encode()).hexdigest()
+        if queue.refuse(fingerprint, asked.number(f"submit-{status}", float("inf"))):
+            headers = {"x-fal-needs-retry": "1"} if status in ("429", "503") else {}
+            return Response(body, status_code=int(status), media_type=content_type, headers=headers)
+    return None
+
+
+def _check_queue_length(request: Request[Any, Any, Any], queue: JobQueue, endpoint: str) -> None:
+    limit = request.query_params.get("fal_max_queue_length")
+    if limit is None:
+        return
+    if not limit.isdecimal():
+        raise Refusal(422, {"detail": "fal_max_queue_length is not a number"})
+    if queue.waiting(endpoint) >= int(limit):
+        raise Refusal(429, {"detail": "The queue is full.", "error_type": "queue_full"})
+
+
+def _submission(
+    request: Request[Any, Any, Any], address: Address, given: dict[str, Any], owner: str
+) -> Submission:
+    headers = {
+        name.lower(): value
+        for name, value in request.headers.items()
+        if name.lower().startswith(("x-fal-", "x-app-fal-"))
+    }
+    pairs = (pair.partition("=") for pair in headers.get("x-fal-tags", "").split(",") if pair)
+    return Submission(
+        owner=owner,
+        endpoint=address.endpoint,
+        app=address.app,
+        input=given,
+        tags={name.strip(): value.strip() for name, _, value in pairs},
+        headers=headers,
+        origin=origin_of(request),
+        priority=1 if headers.get("x-fal-queue-priority") == "low" else 0,
+        start_timeout_seconds=_seconds(headers.get("x-fal-request-timeout")),
+        webhook_url=request.query_params.get("fal_webhook"),
+    )
+
+
+def _seconds(header: str | None) -> float | None:
+    try:
+        return None if header is None else float(header)
+    except ValueError as error:
+        raise Refusal(400, {"detail": "bad timeout", "error_type": "bad_request"}) from error
+
+
+@get("/{address:path}")
+async def read(
+    request: Request[Any, Any, Any],
+    queue: NamedDependency[JobQueue],
+    owner: NamedDependency[str],
+) -> Response[Any]:
+    """Status, stream of statuses, or result of a request."""
+    address = parse_address(request.scope["path"])
+    job = _find(address, queue, owner)
+    if address.action == "status":
+        response = respond(_status(request, queue, job))
+    elif address.action == "stream":
+        response = Stream(_statuses(request, queue, job), media_type="text/event-stream")
+    elif address.action == "result":
+        response = respond(_result(request, queue, job))
+    else:
+        raise Refusal(405, {"detail": "Method Not Allowed"})
+    response.set_header("x-fal-request-id", job.request_id)
+    return response
+
+
+def _find(address: Address, queue: JobQueue, owner: str) -> Job:
+    now = time.time()
+    queue.advance(now)
+    job = queue.find(address.request_id, now)
+    if job is None or job.owner != owner or job.app != address.app:
+        raise Refusal(404, _NOT_FOUND)
+    return job
+
+
+def _status(request: Request[Any, Any, Any], queue: JobQueue, job: Job) -> outcomes.Answer:
+    with_logs = request.query_params.get("logs", "0").lower() in ("1", "true")
+    position = queue.position(job)
+    return outcomes.status(job, origin_of(request), position, with_logs, time.time())
+
+
+async def _statuses(
+    request: Request[Any, Any, Any], queue: JobQueue, job: Job
+) -> AsyncIterator[bytes]:
+    """Server-sent events: each status as it changes, the last one being COMPLETED."""
+    last = b""
+    while True:
+        queue.advance(time.time())
+        job = queue.get(job.request_id)
+        current = msgspec.json.encode(_status(request, queue, job).body)
+        if current != last:
+            yield b"data: " + current + b"\n\n"
+            last = current
+        if job.status == "COMPLETED":
+            return
+        await asyncio.sleep(_STREAM_PAUSE_SECONDS)
+
+
+def _result(request: Request[Any, Any, Any], queue: JobQueue, job: Job) -> outcomes.Answer:
+    if job.status != "COMPLETED":
+        raise Refusal(400, {"detail": "Request is still in progress", "error_type": "bad_request"})
+    if job.failed_results < _failing_results(job):
+        queue.count_failed_result(job)
+        return outcomes.failure("internal_error", None, {})
+    return outcomes.result(job, origin_of(request))
+
+
+def _failing_results(job: Job) -> float:
+    asked = job.directives
+    return asked.number("result-500", 1) if "result-500" in asked else 0
+
+
+@put("/{address:path}", status_code=202)
+async def cancel(
+    request: Request[Any, Any, Any],
+    queue: NamedDependency[JobQueue],
+    owner: NamedDependency[str],
+) -> Response[Any]:
+    """Ask a job to stop. Accepted does not mean stopped: its result tells."""
+    address = parse_address(request.scope["path"])
+    job = _find(address, queue, owner)
+    if address.action != "cancel":
+        raise Refusal(405, {"detail": "Method Not Allowed"})
+    if not queue.cancel(job, time.time()):
+        raise Refusal(400, {"status": "ALREADY_COMPLETED"})
+    return Response(
+        {"status": "CANCELLATION_REQUESTED"},
+        status_code=202,
+        headers={"x-fal-request-id": job.request_id},
+    )

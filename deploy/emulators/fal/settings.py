@@ -1,0 +1,26 @@
+"""What the command line decides, in one frozen value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How this emulator behaves; every default is fal's own, scaled to a laptop's patience."""
+
+    state_dir: Path
+    """Holds ``jobs.sqlite`` and ``webhook.key``; deleting it makes a new provider."""
+    keys: tuple[str, ...] = ()
+    """API keys that are accepted; empty means any key that is not empty."""
+    concurrency: int = 10
+    """Jobs in progress at once; the others wait in the queue."""
+    job_seconds: float = 1.0
+    """How long an ordinary job runs; 0 completes it within its submit."""
+    result_seconds: float = 3600.0
+    """How long status and result stay readable after completion."""
+    allow_loopback_webhooks: bool = False
+    """fal never delivers to loopback addresses; a one-machine run must."""
+    webhook_backoff_seconds: float = 1.0
+    """Pause before the second delivery; doubles after each further failure."""

@@ -1,0 +1,205 @@
+"""Webhooks: signed as fal signs them, delivered at least once, with a pause that doubles.
+
+The signature is Ed25519 over ``request id \\n user id \\n timestamp \\n sha256hex(body)``, in hex.
+Redirects are final failures, and private targets are dropped unsent, as at fal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ipaddress
+import os
+import sqlite3
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from deploy.emulators.fal import outcomes
+from deploy.emulators.fal.jobs import Job, JobQueue
+from deploy.emulators.fal.settings import Settings
+
+MAX_TRIES: Final = 31
+MAX_PAUSE_SECONDS: Final = 600.0
+FIRST_TIMEOUT_SECONDS: Final = 15.0
+LATER_TIMEOUT_SECONDS: Final = 120.0
+_MAX_IN_FLIGHT: Final = 16
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """One webhook that is owed."""
+
+    seq: int
+    request_id: str
+    url: str
+    tries: int
+    due_at: float
+
+
+class Signer:
+    """The provider's key pair, kept in a file so that a restart does not change it."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            _write_private(path, Ed25519PrivateKey.generate().private_bytes_raw())
+        self._key = Ed25519PrivateKey.from_private_bytes(path.read_bytes())
+
+    def jwks(self) -> dict[str, Any]:
+        """The public key as a JSON Web Key Set (RFC 8037)."""
+        raw = self._key.public_key().public_bytes_raw()
+        x = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+        return {"keys": [{"kty": "OKP", "crv": "Ed25519", "use": "sig", "kid": x[:8], "x": x}]}
+
+    def headers(self, request_id: str, user: str, body: bytes, now: float) -> dict[str, str]:
+        """The four headers that prove a body to be the provider's."""
+        timestamp = str(int(now))
+        message = "\n".join((request_id, user, timestamp, sha256(body).hexdigest()))
+        return {
+            "x-fal-webhook-request-id": request_id,
+            "x-fal-webhook-user-id": user,
+            "x-fal-webhook-timestamp": timestamp,
+            "x-fal-webhook-signature": self._key.sign(message.encode()).hex(),
+        }
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    """Create the file in one step: a kill in between must not leave half a key."""
+    draft = path.with_suffix(".new")
+    draft.touch(mode=0o600)
+    draft.write_bytes(content)
+    os.replace(draft, path)
+
+
+def user_id(owner: str) -> str:
+    """The user id a webhook names, which a customer pins; stable for one API key."""
+    return f"user_{owner}"
+
+
+def body_of(job: Job) -> bytes:
+    """The webhook's JSON body for a job that has completed."""
+    answer = outcomes.result(job, job.origin)
+    body = {
+        "request_id": job.request_id,
+        "gateway_request_id": job.gateway_request_id,
+        "status": "OK" if job.error_type is None else "ERROR",
+        "payload": answer.body,
+    }
+    if job.error_type is not None:
+        body["error"] = outcomes.error_text(job)
+    if "webhook-no-payload" in job.directives:
+        body |= {"payload": None, "payload_error": "The payload could not be serialized."}
+    return msgspec.json.encode(body)
+
+
+class Courier:
+    """Delivers what is due; `run_due` is called whenever something may be."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, settings: Settings, queue: JobQueue, signer: Signer
+    ) -> None:
+        self._db = connection
+        self._settings = settings
+        self._queue = queue
+        self._signer = signer
+        self._client = httpx.AsyncClient(follow_redirects=False, trust_env=False)
+        self._in_flight: dict[int, asyncio.Task[None]] = {}
+
+    def next_due_at(self) -> float | None:
+        """When the next delivery is due that nobody is working on yet."""
+        if len(self._in_flight) >= _MAX_IN_FLIGHT:
+            return None
+        waiting = self._waiting(float("inf"))
+        return waiting[0].due_at if waiting else None
+
+    def run_due(self, now: float, done: asyncio.Event) -> None:
+        """Start every delivery that is due, within bounds; `done` is set as each one ends."""
+        free = _MAX_IN_FLIGHT - len(self._in_flight)
+        for delivery in self._waiting(now)[:free]:
+            task = asyncio.create_task(self._attempt(delivery, now))
+            self._in_flight[delivery.seq] = task
+            task.add_done_callback(partial(self._ended, delivery.seq, done))
+
+    def _waiting(self, now: float) -> list[Delivery]:
+        """What is due by `now` and not in flight, the soonest first; a bounded look ahead."""
+        rows = self._db.execute(
+            "SELECT seq, request_id, url, tries, due_at FROM deliveries"
+            " WHERE state = 'pending' AND due_at <= ? ORDER BY due_at LIMIT ?",
+            (now, 2 * _MAX_IN_FLIGHT),
+        )
+        deliveries = [Delivery(**dict(row)) for row in rows]
+        return [delivery for delivery in deliveries if delivery.seq not in self._in_flight]
+
+    def _ended(self, seq: int, done: asyncio.Event, task: asyncio.Task[None]) -> None:
+        del self._in_flight[seq]
+        done.set()
+        if not task.cancelled():
+            task.result()  # raises what a bug raised, for the loop's log
+
+    async def _attempt(self, delivery: Delivery, now: float) -> None:
+        job = self._queue.find(delivery.request_id, now)
+        if job is None:
+            return self._settle(delivery, "failed", "the result has expired")
+        if not await self._may_reach(delivery.url):
+            return self._settle(delivery, "dropped", "the target is not a public address")
+        state, answer = await self._send(delivery, job, now)
+        if state == "pending" and delivery.tries + 1 >= MAX_TRIES:
+            state = "failed"
+        self._settle(delivery, state, answer, now)
+
+    async def _send(self, delivery: Delivery, job: Job, now: float) -> tuple[str, str]:
+        body = body_of(job)
+        headers = self._signer.headers(job.request_id, user_id(job.owner), body, now)
+        if "webhook-bad-signature" in job.directives:
+            headers["x-fal-webhook-signature"] = "00" * 64
+        headers["content-type"] = "application/json"
+        timeout = FIRST_TIMEOUT_SECONDS if delivery.tries == 0 else LATER_TIMEOUT_SECONDS
+        try:
+            answer = await self._client.post(
+                delivery.url, content=body, headers=headers, timeout=timeout
+            )
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return "pending", type(error).__name__
+        if answer.is_success:
+            return "delivered", str(answer.status_code)
+        return ("failed" if answer.is_redirect else "pending"), str(answer.status_code)
+
+    def _settle(self, delivery: Delivery, state: str, answer: str, now: float = 0.0) -> None:
+        pause = self._settings.webhook_backoff_seconds * 2**delivery.tries
+        self._db.execute(
+            "UPDATE deliveries SET state = ?, last_answer = ?, tries = tries + 1, due_at = ?"
+            " WHERE seq = ?",
+            (state, answer, now + min(pause, MAX_PAUSE_SECONDS), delivery.seq),
+        )
+
+    async def _may_reach(self, url: str) -> bool:
+        """Public addresses only, so that nobody can point the provider at its own network."""
+        try:
+            parts = httpx.URL(url)
+            loop = asyncio.get_running_loop()
+            found = await loop.getaddrinfo(parts.host, parts.port or 443)
+        except (OSError, httpx.InvalidURL):
+            return True  # not a private address, and perhaps reachable at the next try
+        addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]
+        loopback_is_fine = self._settings.allow_loopback_webhooks
+        return all(a.is_global or (a.is_loopback and loopback_is_fine) for a in addresses)
+
+    async def close(self) -> None:
+        """Give up what is in flight; it stays owed and is delivered after a restart."""
+        tasks = list(self._in_flight.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._client.aclose()
+
+    def summary(self, request_id: str) -> list[dict[str, Any]]:
+        """Every webhook of a job and what became of it, for the admin page."""
+        rows = self._db.execute(
+            "SELECT url, state, tries, last_answer FROM deliveries WHERE request_id = ?",
+            (request_id,),
+        )
+        return [dict(row) for row in rows]

@@ -1,0 +1,95 @@
+"""The corners of HTTP that a web framework hides: request ids, keys, cut connections."""
+
+import hmac
+import socket
+import struct
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+from uuid import uuid4
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from deploy.emulators.fal.outcomes import Answer
+from deploy.emulators.fal.settings import Settings
+
+
+class Refusal(Exception):
+    """Carries the answer to a request that goes no further."""
+
+    def __init__(self, status_code: int, body: Any) -> None:
+        super().__init__(status_code)
+        self.answer = Answer(status_code=status_code, body=body)
+
+
+def respond(answer: Answer) -> Response[Any]:
+    """An `Answer` as the framework's response: JSON."""
+    return Response(answer.body, status_code=answer.status_code, headers=answer.headers)
+
+
+def refuse(_: Request[Any, Any, Any], refusal: Refusal) -> Response[Any]:
+    """Exception handler for `Refusal`."""
+    return respond(refusal.answer)
+
+
+def refuse_in_fals_words(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """Exception handler for the framework's own errors (no route, body too large …)."""
+    body = {"detail": error.detail, "error_type": "bad_request"}
+    return Response(body, status_code=error.status_code, headers=error.headers)
+
+
+def origin_of(request: Request[Any, Any, Any]) -> str:
+    """``scheme://host[:port]`` as the client wrote it; every URL we hand out begins with it."""
+    return f"{request.scope['scheme']}://{request.headers.get('host', 'localhost')}"
+
+
+def authenticate(request: Request[Any, Any, Any], settings: Settings) -> str:
+    """The digest that stands for the caller's key; a `Refusal` 401 without a good ``Key …``."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    known = [hmac.compare_digest(key.encode(), accepted.encode()) for accepted in settings.keys]
+    if scheme.lower() != "key" or not key.strip() or (settings.keys and not any(known)):
+        raise Refusal(401, {"detail": "invalid key credentials"})
+    return sha256(key.encode()).hexdigest()[:16]
+
+
+def with_request_ids(app: ASGIApp) -> ASGIApp:
+    """Give every answer an ``x-fal-request-id``, those of the framework's errors included."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message["headers"])
+                if not any(name.lower() == b"x-fal-request-id" for name, _ in headers):
+                    headers.append((b"x-fal-request-id", str(uuid4()).encode()))
+                message["headers"] = headers
+            await send(message)
+
+        await app(scope, receive, send_with_id)
+
+    return wrapped
+
+
+class CuttableProtocol(HttpToolsProtocol):
+    """Shows every request its socket, so that a handler can play a crashing proxy: see `cut`."""
+
+    def on_message_begin(self) -> None:
+        """uvicorn's hook for a new request; it has just made the scope."""
+        super().on_message_begin()
+        self.scope["extensions"] = {"emulator": {"transport": self.transport}}
+
+
+def cut(scope: Mapping[str, Any]) -> None:
+    """Reset the connection under a request: the client gets no answer and no goodbye."""
+    transport = scope["extensions"]["emulator"]["transport"]
+    no_linger = struct.pack("ii", 1, 0)
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
+    transport.abort()
+
+
+async def until_client_leaves(request: Request[Any, Any, Any]) -> None:
+    """Hold the connection without a word until the other side closes it."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

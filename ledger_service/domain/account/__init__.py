@@ -1,0 +1,1 @@
+"""Accounts: their lots and balances, and how grants, debits, refunds and expiry move them."""

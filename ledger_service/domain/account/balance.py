@@ -1,0 +1,39 @@
+"""What an account has, and what a spend may take, at an instant (equation A2)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ledger_service.domain.account.state import NEVER, AccountState
+
+
+def unbooked(state: AccountState, now: datetime) -> int:
+    """Free credits whose expiry has come but is not recorded yet."""
+    return sum([lot.free for lot in state.lots if lot.is_expired(now)])
+
+
+def waiting(state: AccountState, now: datetime) -> int:
+    """Free credits that are not effective yet."""
+    in_lots = sum([lot.free for lot in state.lots if lot.effective_at > now])
+    return in_lots + state.overflow.waiting
+
+
+def available(state: AccountState, now: datetime) -> int:
+    """What a spend may take now, the credit limit included; negative when in debt beyond it."""
+    assert not is_partial(state, now), "lots beyond the head changed: load them first"
+    taken = state.held + unbooked(state, now) + waiting(state, now)
+    return state.posted - taken + state.credit_limit
+
+
+def is_partial(state: AccountState, now: datetime) -> bool:
+    """Lots beyond the head have started or expired, so the head alone cannot tell the balance."""
+    return state.overflow.next_change_at <= now
+
+
+def next_expiry(state: AccountState) -> datetime | None:
+    """When the sweep has an expiry to book next; None when nothing can expire."""
+    soonest = state.overflow.next_change_at
+    for lot in state.lots:
+        if lot.expires_at is not None and lot.free > 0 and lot.expires_at < soonest:
+            soonest = lot.expires_at
+    return None if soonest is NEVER or soonest == NEVER else soonest

@@ -1,0 +1,173 @@
+"""Refunds: a debit's slices undone in reverse order."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+from msgspec.structs import replace
+
+from contracts.limits import PRIORITY_DEFAULT
+from contracts.problems import ProblemCode
+from ledger_service.domain.account.decisions import need_of_lots, settle_first
+from ledger_service.domain.account.settle import settle
+from ledger_service.domain.account.standing import NO_SUCH_ACCOUNT
+from ledger_service.domain.account.state import AccountState, find_lot
+from ledger_service.domain.commands import Key, RefundDebit
+from ledger_service.domain.draft import Draft
+from ledger_service.domain.events.account import DebitRefunded, LotDerived, Slice
+from ledger_service.domain.world import DebitState, Need, Outcome, Refusal, World
+
+
+class Undo(msgspec.Struct, frozen=True, kw_only=True):
+    """How `amount` credits of a debit come back."""
+
+    on_credit: int
+    slices: tuple[Slice, ...]
+    slices_refunded: tuple[int, ...]
+
+
+def decide_refund(world: World, command: RefundDebit, now: datetime) -> Outcome:
+    """Never more than what is left of the debit, and only to the account it came from."""
+    state = world.accounts[command.owner]
+    if state is None:
+        return NO_SUCH_ACCOUNT
+    if command.debit_id not in world.debits:
+        return Need(debits=frozenset(((command.owner, command.debit_id),)))
+    debit = world.debits[command.debit_id]
+    if debit is None:
+        return Refusal(ProblemCode.DEBIT_NOT_FOUND)
+    amount = debit.left if command.amount is None else command.amount
+    if amount > debit.left or amount == 0:
+        numbers = {"refundable": debit.left, "requested": amount}
+        return Refusal(ProblemCode.REFUND_EXCEEDS_DEBIT, numbers)
+    draft = Draft(world, command, now)
+    need = record_refund(
+        draft, command.owner, debit, amount, reason=command.reason, private=command.private
+    )
+    return need or draft.finish(http_status=201)
+
+
+def record_refund(
+    draft: Draft,
+    owner: str,
+    debit: DebitState,
+    amount: int,
+    *,
+    key: Key | None = None,
+    reason: str | None = None,
+    private: str | None = None,
+) -> Need | None:
+    """Record the refund and what follows from it, or say which lots must be loaded first."""
+    state = draft.account(owner)
+    assert state is not None
+    assert 0 < amount <= debit.left
+    undo = plan_undo(debit, amount)
+    if need := _need(state, undo, draft.now):
+        return need
+    settle_first(draft, owner)
+    refund = _refund_event(draft, owner, debit, amount, undo)
+    draft.record(owner, replace(refund, reason=reason, private=private), key)
+    draft.answer_here()
+    _let_expired_live_on(draft, owner, undo)
+    if refund.restored:
+        draft.record(owner, _restored_lot(draft, owner, refund.restored))
+    draft.keep_debit(
+        replace(
+            debit,
+            refunded=refund.refunded,
+            slices_refunded=refund.slices_refunded,
+            credit_refunded=refund.credit_refunded,
+        )
+    )
+    return None
+
+
+def plan_undo(debit: DebitState, amount: int) -> Undo:
+    """Undo in reverse order: first what was on credit, then the lots from the last one back."""
+    on_credit = min(amount, debit.on_credit - debit.credit_refunded)
+    wanted = amount - on_credit
+    refunded = list(debit.slices_refunded)
+    slices = []
+    for index in range(len(debit.slices) - 1, -1, -1):
+        taken = debit.slices[index]
+        back = min(wanted, taken.amount - refunded[index])
+        if back > 0:
+            slices.append(Slice(taken.grant_id, back))
+            refunded[index] += back
+            wanted -= back
+    assert wanted == 0, "the caller has checked what is left of the debit"
+    return Undo(on_credit=on_credit, slices=tuple(slices), slices_refunded=tuple(refunded))
+
+
+def _need(state: AccountState, undo: Undo, now: datetime) -> Need | None:
+    if need := need_of_lots(state, now, creates_lot=True):
+        return need
+    missing = [
+        (state.owner, back.grant_id)
+        for back in undo.slices
+        if find_lot(state.lots, back.grant_id) is None
+    ]
+    return Need(lots=frozenset(missing)) if missing else None
+
+
+def _refund_event(
+    draft: Draft, owner: str, debit: DebitState, amount: int, undo: Undo
+) -> DebitRefunded:
+    state = draft.account(owner)
+    assert state is not None
+    cancelled = min(undo.on_credit, state.overdraft)
+    return DebitRefunded(
+        refund_id=draft.next_id("rfd", owner),
+        debit_id=debit.debit_id,
+        amount=amount,
+        slices=undo.slices,
+        debt_cancelled=cancelled,
+        restored=undo.on_credit - cancelled,
+        debit_amount=debit.amount,
+        refunded=debit.refunded + amount,
+        slices_refunded=undo.slices_refunded,
+        credit_refunded=debit.credit_refunded + undo.on_credit,
+        generation_id=debit.generation_id,
+    )
+
+
+def _let_expired_live_on(draft: Draft, owner: str, undo: Undo) -> None:
+    """Credits that came back to an expired lot move to a grace lot, or expire, by policy."""
+    if not draft.policy.grace:
+        state = draft.account(owner)
+        assert state is not None
+        if lapsed := settle(state, draft.now):
+            draft.record(owner, lapsed)
+        return
+    for back in undo.slices:
+        state = draft.account(owner)
+        assert state is not None
+        lot = find_lot(state.lots, back.grant_id)
+        assert lot is not None
+        if lot.is_expired(draft.now):
+            grace = LotDerived(
+                grant_id=draft.next_id("grt", owner),
+                kind="grace",
+                origin=lot.grant_id,
+                amount=back.amount,
+                source=lot.source,
+                priority=lot.priority,
+                effective_at=draft.now,
+                expires_at=draft.now + draft.policy.grace,
+                unit_cost_micros=lot.unit_cost_micros,
+                restrict_to=lot.restrict_to,
+            )
+            draft.record(owner, grace)
+
+
+def _restored_lot(draft: Draft, owner: str, amount: int) -> LotDerived:
+    """Credits that had gone into repaying debt come back without an end."""
+    return LotDerived(
+        grant_id=draft.next_id("grt", owner),
+        kind="restored",
+        amount=amount,
+        source="adjustment",
+        priority=PRIORITY_DEFAULT,
+        effective_at=draft.now,
+    )

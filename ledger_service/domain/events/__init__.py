@@ -1,0 +1,62 @@
+"""Topics: the names under which events are stored, with their codecs.
+
+A topic is a name and a version, never a module path, so that code can move and history stays.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ledger_service.domain.events import account, generation
+from ledger_service.domain.events.account import AccountEvent
+from ledger_service.domain.events.generation import GenerationEvent
+from ledger_service.errors import UnknownTopic
+
+Event = AccountEvent | GenerationEvent
+
+TOPICS: Final[dict[str, type[Event]]] = {
+    "account_opened.v1": account.AccountOpened,
+    "credit_limit_changed.v1": account.CreditLimitChanged,
+    "credits_granted.v1": account.CreditsGranted,
+    "credits_debited.v1": account.CreditsDebited,
+    "debit_refunded.v1": account.DebitRefunded,
+    "lot_derived.v1": account.LotDerived,
+    "credits_expired.v1": account.CreditsExpired,
+    "command_accepted.v1": account.CommandAccepted,
+    "generation_requested.v1": generation.GenerationRequested,
+    "submission_started.v1": generation.SubmissionStarted,
+    "submission_lost.v1": generation.SubmissionLost,
+    "generation_submitted.v1": generation.GenerationSubmitted,
+    "generation_started.v1": generation.GenerationStarted,
+    "attempt_abandoned.v1": generation.AttemptAbandoned,
+    "deadline_passed.v1": generation.DeadlinePassed,
+    "generation_succeeded.v1": generation.GenerationSucceeded,
+    "generation_failed.v1": generation.GenerationFailed,
+    "generation_cancelled.v1": generation.GenerationCancelled,
+    "generation_expired.v1": generation.GenerationExpired,
+    "late_fact_recorded.v1": generation.LateFactRecorded,
+}
+
+_TOPIC_OF: Final = {event_type: topic for topic, event_type in TOPICS.items()}
+_DECODERS: Final = {topic: msgspec.json.Decoder(kind) for topic, kind in TOPICS.items()}
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def topic_of(event: Event) -> str:
+    """The topic under which an event is stored."""
+    return _TOPIC_OF[type(event)]
+
+
+def encode(event: Event) -> bytes:
+    """The exact bytes that are stored."""
+    return _ENCODER.encode(event)
+
+
+def decode(topic: str, state: bytes) -> Event:
+    """Read a stored event. A topic that this code does not know stops the reader."""
+    decoder = _DECODERS.get(topic)
+    if decoder is None:
+        raise UnknownTopic(topic)
+    return decoder.decode(state)

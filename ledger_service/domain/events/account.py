@@ -1,0 +1,151 @@
+"""Events on account streams. They are storage: a published version never changes its meaning.
+
+Every event carries the balances after it (`posted`, `held`). The event that bears a command's
+idempotency key also carries what its first answer said (`command`), so that a replay is the
+first answer byte for byte.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from contracts.api.accounts import AccountStatus
+
+
+class Slice(msgspec.Struct, frozen=True, array_like=True):
+    """Credits taken from, or given back to, one lot."""
+
+    grant_id: str
+    amount: int
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the first answer to a keyed command said of the account.
+
+    `reply` is the version of the render function that made it, `trailing` the number of the
+    command's events after this one.
+    """
+
+    key: str
+    http_status: int
+    reply: int
+    available: int
+    debt: int
+    credit_limit: int
+    pending_expiry: int
+    status: AccountStatus
+    unit: str
+    opened_at: datetime
+    trailing: int = 0
+
+
+class AccountEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of account events: balances after the event, in credits."""
+
+    posted: int = 0
+    held: int = 0
+    command: Answer | None = None
+
+
+class AccountOpened(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """An account began to exist. `private` is the digest of what the vault holds for it."""
+
+    tenant: str
+    account_id: str
+    unit: str
+    credit_limit: int = 0
+    private: str | None = None
+
+
+class CreditLimitChanged(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The account may now go this far below zero by spending."""
+
+    credit_limit: int
+
+
+class CreditsGranted(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Credits came from outside as a new lot; `repaid` of them went straight to overdraft debt."""
+
+    grant_id: str
+    amount: int
+    source: str
+    priority: int
+    effective_at: datetime
+    expires_at: datetime | None = None
+    unit_cost_micros: int | None = None
+    currency: str | None = None
+    restrict_to: tuple[str, ...] = ()
+    repaid: int = 0
+    reference: str | None = None
+    private: str | None = None
+
+
+class CreditsDebited(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Credits were spent: `slices` in the order taken, then `on_credit`."""
+
+    debit_id: str
+    amount: int
+    slices: tuple[Slice, ...]
+    on_credit: int = 0
+    reason: str | None = None
+    tags: tuple[str, ...] = ()
+    reference: str | None = None
+    generation_id: str | None = None
+    model: str | None = None
+    private: str | None = None
+
+
+class DebitRefunded(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Credits of one debit came back: into their lots, and off the overdraft.
+
+    `restored` of them had been repaid meanwhile and come back as a lot of their own (the
+    `LotDerived` that follows). `slices_refunded`, `credit_refunded` and `refunded` are the
+    debit's running totals after this refund.
+    """
+
+    refund_id: str
+    debit_id: str
+    amount: int
+    slices: tuple[Slice, ...]
+    debt_cancelled: int = 0
+    restored: int = 0
+    debit_amount: int
+    refunded: int
+    slices_refunded: tuple[int, ...]
+    credit_refunded: int = 0
+    reason: str | None = None
+    generation_id: str | None = None
+    private: str | None = None
+
+
+class LotDerived(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Credits live on in a new lot: moved there from `origin`, or restored when it is null."""
+
+    grant_id: str
+    kind: str
+    origin: str | None = None
+    amount: int
+    source: str
+    priority: int
+    effective_at: datetime
+    expires_at: datetime | None = None
+    unit_cost_micros: int | None = None
+    restrict_to: tuple[str, ...] = ()
+
+
+class CreditsExpired(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The free part of lots whose time has come is gone."""
+
+    amount: int
+    slices: tuple[Slice, ...]
+
+
+class CommandAccepted(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A keyed command took effect without moving credits here; this row keeps its answer."""
+
+    generation_id: str | None = None
+    model: str | None = None
+    reference: str | None = None
+    private: str | None = None

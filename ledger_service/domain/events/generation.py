@@ -1,0 +1,113 @@
+"""Events on generation streams. They are storage: a published version never changes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from contracts.jobs import Asset, ProviderUrls
+
+
+class GenerationEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of generation events."""
+
+
+class GenerationRequested(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Someone asked for a generation; `price` credits were debited with it.
+
+    `private` is the digest of the vault entry with its input and metadata.
+    """
+
+    generation_id: str
+    account_id: str
+    model: str
+    price: int
+    debit_id: str | None
+    deadline: datetime
+    reference: str | None = None
+    private: str
+
+
+class SubmissionStarted(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A worker got the permission to POST to the provider until `post_before`."""
+
+    attempt_id: str
+    number: int
+    post_before: datetime
+    worker: str
+
+
+class SubmissionLost(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Nobody knows whether the provider has the attempt."""
+
+    attempt_id: str
+    reason: str
+
+
+class GenerationSubmitted(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The provider has the attempt under `request_id`."""
+
+    attempt_id: str
+    request_id: str
+    urls: ProviderUrls | None = None
+
+
+class GenerationStarted(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The provider is known to work on it."""
+
+    attempt_id: str
+
+
+class AttemptAbandoned(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The provider certainly never took the attempt; another one may follow."""
+
+    attempt_id: str
+    reason: str
+
+
+class DeadlinePassed(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """It took too long: cancel at the provider and wait for its verdict until `grace_until`."""
+
+    grace_until: datetime
+
+
+class GenerationSucceeded(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """The asset is verified and in our storage: the debit stands."""
+
+    attempt_id: str
+    asset: Asset
+    billable_units: str | None = None
+
+
+class GenerationEnded(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of the endings without an asset; `refund_id` names the compensation, if any."""
+
+    reason: str
+    retryable: bool = False
+    private: str | None = None
+    attempt_id: str | None = None
+    refund_id: str | None = None
+    refunded: int = 0
+    billable_units: str | None = None
+
+
+class GenerationFailed(GenerationEnded, frozen=True, kw_only=True, omit_defaults=True):
+    """The provider's verdict was a failure, or the asset could not be had."""
+
+
+class GenerationCancelled(GenerationEnded, frozen=True, kw_only=True, omit_defaults=True):
+    """It ended because it was cancelled."""
+
+
+class GenerationExpired(GenerationEnded, frozen=True, kw_only=True, omit_defaults=True):
+    """Its deadline passed without a verdict; what the provider bills is an open question."""
+
+
+class LateFactRecorded(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Something about an attempt became known after the end. It moves no credits: our cost."""
+
+    attempt_id: str
+    fact: str
+    request_id: str | None = None
+    billable_units: str | None = None

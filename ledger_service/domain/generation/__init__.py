@@ -1,0 +1,1 @@
+"""Generations: from request to a stored asset, or to a refund."""

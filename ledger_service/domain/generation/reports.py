@@ -1,0 +1,286 @@
+"""Reports: what a worker says happened, and what the ledger makes of it.
+
+The fence guards ending the job. Facts about an attempt are accepted from anyone who knows its
+id, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from contracts.api.generations import GenerationStatus
+from contracts.jobs import (
+    CancelledReport,
+    FailedReport,
+    RenewReport,
+    RunningReport,
+    Step,
+    SubmissionUnknownReport,
+    SubmittedReport,
+    SucceededReport,
+)
+from contracts.limits import DUE_MAX_SECONDS, DUE_MIN_SECONDS
+from contracts.problems import ProblemCode
+from ledger_service.domain.commands import ReportGeneration
+from ledger_service.domain.draft import Draft
+from ledger_service.domain.events.generation import (
+    AttemptAbandoned,
+    GenerationCancelled,
+    GenerationEnded,
+    GenerationEvent,
+    GenerationExpired,
+    GenerationFailed,
+    GenerationStarted,
+    GenerationSubmitted,
+    GenerationSucceeded,
+    LateFactRecorded,
+    SubmissionLost,
+)
+from ledger_service.domain.generation.claims import LEASE, grant_claim
+from ledger_service.domain.generation.endings import end_generation, finished
+from ledger_service.domain.generation.state import (
+    Attempt,
+    AttemptPhase,
+    Claimed,
+    GenerationState,
+    Job,
+    Reported,
+)
+from ledger_service.domain.world import Need, Outcome, Refusal, World
+
+STALE: Final = Refusal(ProblemCode.STALE_FENCE)
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """A report with everything it is about."""
+
+    world: World
+    draft: Draft
+    command: ReportGeneration
+    state: GenerationState
+    job: Job
+    attempt: Attempt
+
+    @property
+    def is_current(self) -> bool:
+        """The reporter holds the newest claim, on the attempt that is live."""
+        live = self.state.live_attempt
+        return (
+            self.command.fence == self.job.fence_text
+            and live is not None
+            and live.attempt_id == self.attempt.attempt_id
+        )
+
+    def record(self, event: GenerationEvent) -> GenerationState:
+        """Append to the generation's stream."""
+        return self.draft.record_generation(self.command.stream, self.state.owner, event)
+
+    def reschedule(self, state: GenerationState, wait: timedelta, **changes: Any) -> None:
+        """The worker is done for now: look again after `wait`."""
+        job = replace(
+            self.job,
+            status=state.status,
+            due_at=self.draft.now + wait,
+            lease_until=None,
+            unreported=0,
+            **changes,
+        )
+        self.draft.keep_job(job)
+
+    def go_on(self, state: GenerationState, **changes: Any) -> Claimed:
+        """The same worker may take the next step at once."""
+        job = replace(self.job, unreported=0, **changes)
+        return grant_claim(self.draft, state, job, self.command.worker)
+
+    def done(self, *, accepted: bool = True, claimed: Claimed | None = None) -> Outcome:
+        """The report's outcome."""
+        return self.draft.finish(result=Reported(accepted=accepted, claimed=claimed))
+
+
+def decide_report(world: World, command: ReportGeneration, now: datetime) -> Outcome:
+    """Repeats, late and foreign reports change nothing."""
+    state = world.generations[command.stream]
+    if state is None:
+        return Refusal(ProblemCode.GENERATION_NOT_FOUND)
+    attempt = state.attempt(command.attempt_id)
+    if attempt is None:
+        return STALE
+    context = Context(
+        world=world,
+        draft=Draft(world, command, now),
+        command=command,
+        state=state,
+        job=world.jobs[command.generation_id],
+        attempt=attempt,
+    )
+    if state.status.is_final or attempt.phase is AttemptPhase.ABANDONED:
+        return _late_fact(context)
+    return _REPORTS[type(command.event)](context, command.event)
+
+
+def wait_for(attempt: Attempt, now: datetime) -> timedelta:
+    """A quarter of the attempt's age, within bounds."""
+    quarter = (now - attempt.started_at).total_seconds() / 4
+    return timedelta(seconds=min(max(quarter, DUE_MIN_SECONDS), DUE_MAX_SECONDS))
+
+
+def _submitted(context: Context, report: SubmittedReport) -> Outcome:
+    state = context.state
+    if context.attempt.request_id is None:
+        state = context.record(
+            GenerationSubmitted(
+                attempt_id=context.attempt.attempt_id,
+                request_id=report.request_id,
+                urls=report.urls,
+            )
+        )
+    elif context.attempt.request_id != report.request_id:
+        return context.done(accepted=False)
+    if context.is_current:
+        return context.done(claimed=context.go_on(state))
+    if state is not context.state:
+        context.draft.keep_job(replace(context.job, status=state.status))
+    return context.done()
+
+
+def _submission_unknown(context: Context, report: SubmissionUnknownReport) -> Outcome:
+    state = context.state
+    if context.attempt.phase is AttemptPhase.SUBMITTING:
+        state = context.record(
+            SubmissionLost(attempt_id=context.attempt.attempt_id, reason=report.reason)
+        )
+    if context.is_current:
+        context.reschedule(state, timedelta(seconds=DUE_MIN_SECONDS))
+    elif state is not context.state:
+        context.draft.keep_job(replace(context.job, status=state.status))
+    return context.done()
+
+
+def _running(context: Context, report: RunningReport) -> Outcome:
+    if not context.is_current:
+        return STALE
+    state = context.state
+    if state.status is GenerationStatus.SUBMITTED and report.error is None:
+        state = context.record(GenerationStarted(attempt_id=context.attempt.attempt_id))
+    if report.completed and report.error is None:
+        return context.done(claimed=context.go_on(state, fetch=True))
+    wait = wait_for(context.attempt, context.draft.now)
+    context.reschedule(state, wait, fetch=report.completed)
+    return context.done()
+
+
+def _succeeded(context: Context, report: SucceededReport) -> Outcome:
+    if not context.is_current:
+        return STALE
+    state = context.record(
+        GenerationSucceeded(
+            attempt_id=context.attempt.attempt_id,
+            asset=report.asset,
+            billable_units=report.billable_units,
+        )
+    )
+    context.draft.keep_job(finished(context.job, state))
+    return context.done()
+
+
+def _failed(context: Context, report: FailedReport) -> Outcome:
+    if not context.is_current:
+        return STALE
+    if not report.sent:
+        return _not_sent(context, report)
+    return _end(
+        context,
+        GenerationFailed(
+            reason=report.reason,
+            retryable=report.retryable,
+            private=context.command.private,
+            attempt_id=context.attempt.attempt_id,
+            billable_units=report.billable_units,
+        ),
+    )
+
+
+def _not_sent(context: Context, report: FailedReport) -> Outcome:
+    """The provider never took it: another attempt is harmless, if it makes sense at all."""
+    state = context.record(
+        AttemptAbandoned(attempt_id=context.attempt.attempt_id, reason=report.reason)
+    )
+    if not report.retryable or state.grace_until is not None:
+        ending = GenerationFailed(
+            reason=report.reason, retryable=report.retryable, private=context.command.private
+        )
+        return _end(context, ending)
+    backoff = DUE_MIN_SECONDS * 2 ** min(state.abandoned_attempts - 1, 5)
+    wait = max(report.retry_after_seconds or 0, min(backoff, DUE_MAX_SECONDS))
+    context.reschedule(state, timedelta(seconds=wait))
+    return context.done()
+
+
+def _cancelled(context: Context, report: CancelledReport) -> Outcome:
+    if not context.is_current:
+        return STALE
+    overdue = context.state.grace_until is not None
+    kind = GenerationExpired if overdue else GenerationCancelled
+    ending = kind(
+        reason="deadline" if overdue else "cancelled",
+        retryable=True,
+        attempt_id=context.attempt.attempt_id,
+        billable_units=report.billable_units,
+    )
+    return _end(context, ending)
+
+
+def _renew(context: Context, _: RenewReport) -> Outcome:
+    if not context.is_current:
+        return STALE
+    until = context.draft.now + LEASE
+    job = replace(context.job, lease_until=until, due_at=until, unreported=1)
+    context.draft.keep_job(job)
+    step = Step.FETCH if job.fetch else Step.POLL
+    if context.attempt.phase is AttemptPhase.SUBMITTING:
+        step = Step.SUBMIT
+    return context.done(claimed=Claimed(state=context.state, job=job, step=step))
+
+
+def _late_fact(context: Context) -> Outcome:
+    """After the end (of the job or of the attempt) facts are kept, and nothing else changes."""
+    report, attempt = context.command.event, context.attempt
+    fact = None
+    if isinstance(report, SubmittedReport) and attempt.request_id is None:
+        fact = LateFactRecorded(
+            attempt_id=attempt.attempt_id, fact="submitted", request_id=report.request_id
+        )
+    elif isinstance(report, SucceededReport) and context.state.asset is None:
+        fact = LateFactRecorded(
+            attempt_id=attempt.attempt_id,
+            fact="succeeded",
+            billable_units=report.billable_units,
+        )
+    if fact is None or fact.fact in attempt.late_facts:
+        return context.done(accepted=False)
+    context.record(fact)
+    return context.done()
+
+
+def _end(context: Context, ending: GenerationEnded) -> Outcome:
+    draft = context.draft
+    state = draft.generation(context.command.stream)
+    assert state is not None
+    need: Need | None = end_generation(context.world, draft, state, context.job, ending)
+    return need or context.done()
+
+
+_REPORTS: Final[dict[type, Callable[[Context, Any], Outcome]]] = {
+    SubmittedReport: _submitted,
+    SubmissionUnknownReport: _submission_unknown,
+    RunningReport: _running,
+    SucceededReport: _succeeded,
+    FailedReport: _failed,
+    CancelledReport: _cancelled,
+    RenewReport: _renew,
+}

@@ -1,0 +1,128 @@
+"""The state of one generation, and the mechanical row beside it."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+
+import msgspec
+
+from contracts.api.generations import GenerationStatus
+from contracts.jobs import Asset, ProviderUrls, Step
+
+
+class AttemptPhase(enum.StrEnum):
+    """What is known of an attempt at the provider."""
+
+    SUBMITTING = "submitting"
+    LOST = "lost"
+    SUBMITTED = "submitted"
+    ABANDONED = "abandoned"
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One submit to the provider; it exists before the POST."""
+
+    attempt_id: str
+    number: int
+    started_at: datetime
+    post_before: datetime
+    phase: AttemptPhase = AttemptPhase.SUBMITTING
+    request_id: str | None = None
+    urls: ProviderUrls | None = None
+    late_facts: tuple[str, ...] = ()
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """Why it ended without an asset; `private` is the vault's digest of the message."""
+
+    reason: str
+    retryable: bool
+    private: str | None
+
+
+class GenerationState(msgspec.Struct, frozen=True, kw_only=True):
+    """One generation."""
+
+    generation_id: str
+    owner: str
+    account_id: str
+    model: str
+    status: GenerationStatus
+    price: int
+    debit_id: str | None
+    deadline: datetime
+    private: str
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    reference: str | None = None
+    grace_until: datetime | None = None
+    finished_at: datetime | None = None
+    attempts: tuple[Attempt, ...] = ()
+    ending: Ending | None = None
+    asset: Asset | None = None
+    refund_id: str | None = None
+    refunded: int = 0
+
+    @property
+    def live_attempt(self) -> Attempt | None:
+        """The attempt that may be at the provider; at most one at a time."""
+        if self.attempts and self.attempts[-1].phase is not AttemptPhase.ABANDONED:
+            return self.attempts[-1]
+        return None
+
+    @property
+    def abandoned_attempts(self) -> int:
+        """Attempts that the provider certainly never took."""
+        return sum(a.phase is AttemptPhase.ABANDONED for a in self.attempts)
+
+    def attempt(self, attempt_id: str) -> Attempt | None:
+        """The attempt with this id."""
+        return next((a for a in self.attempts if a.attempt_id == attempt_id), None)
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What is merely mechanical about a generation: who may work on it, and when to look next.
+
+    `due_at` is null once the generation is final. `unreported` counts claims in a row that no
+    worker came back from.
+    """
+
+    generation_id: str
+    owner: str
+    model: str
+    status: GenerationStatus
+    created_at: datetime
+    due_at: datetime | None
+    deadline: datetime
+    epoch: int = 1
+    fence: int = 0
+    lease_until: datetime | None = None
+    fetch: bool = False
+    unreported: int = 0
+    worker: str | None = None
+
+    @property
+    def fence_text(self) -> str:
+        """The fence as a worker carries it."""
+        return f"{self.epoch}.{self.fence}"
+
+    def is_leased(self, now: datetime) -> bool:
+        """A worker may be at it."""
+        return self.lease_until is not None and self.lease_until > now
+
+
+class Claimed(msgspec.Struct, frozen=True, kw_only=True):
+    """A step that was claimed: permission for the worker that asked."""
+
+    state: GenerationState
+    job: Job
+    step: Step
+
+
+class Reported(msgspec.Struct, frozen=True, kw_only=True):
+    """What a report did; `claimed` is the next step, already claimed for the same worker."""
+
+    accepted: bool
+    claimed: Claimed | None = None

@@ -1,0 +1,83 @@
+"""Identifiers: owners, streams, and ids that locate their event by primary key.
+
+An id is a prefix and the base32 of 48 bits of milliseconds, 64 bits that name the stream, and
+40 bits of version: unique, ordered in time, and decodable to the row it stands for.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import NamedTuple
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_ID_BYTES = 19
+_ID_CHARACTERS = 31
+
+
+class LocatedId(NamedTuple):
+    """What an id says: when, in which stream (a 64-bit digest) and at which version."""
+
+    milliseconds: int
+    stream_uid: int
+    version: int
+
+
+def owner_of(tenant: str, account_id: str) -> str:
+    """The owner of everything that belongs to one account; also the account's stream."""
+    return f"{tenant}/{account_id}"
+
+
+def split_owner(owner: str) -> tuple[str, str]:
+    """Tenant and account id of an owner."""
+    tenant, _, account_id = owner.partition("/")
+    return tenant, account_id
+
+
+def generation_stream(owner: str, generation_id: str) -> str:
+    """The stream of one generation."""
+    return f"{owner}/{generation_id}"
+
+
+@lru_cache(maxsize=65_536)
+def stream_uid(stream: str) -> int:
+    """64 bits that stand for a stream inside ids (the head of its SHA-256)."""
+    return int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8])
+
+
+def milliseconds_of(at: datetime) -> int:
+    """Whole milliseconds since 1970."""
+    return (at - EPOCH) // _MILLISECOND
+
+
+def make_id(prefix: str, at: datetime, stream: str, version: int) -> str:
+    """The id of the thing that the event (stream, version), recorded at `at`, brought about."""
+    assert 0 < version < 1 << 40, version
+    packed = milliseconds_of(at) << 104 | stream_uid(stream) << 40 | version
+    text = base64.b32hexencode(packed.to_bytes(_ID_BYTES)).decode()
+    return f"{prefix}_{text[:_ID_CHARACTERS].lower()}"
+
+
+def locate(prefix: str, text: str) -> LocatedId | None:
+    """Decode an id; None when it is not one of ours with this prefix."""
+    head, _, digits = text.partition("_")
+    if head != prefix or len(digits) != _ID_CHARACTERS or digits != digits.lower():
+        return None
+    try:
+        packed = int.from_bytes(base64.b32hexdecode(digits.upper() + "="))
+    except (binascii.Error, ValueError):
+        return None
+    found = LocatedId(packed >> 104, packed >> 40 & (1 << 64) - 1, packed & (1 << 40) - 1)
+    return found if found.version > 0 else None
+
+
+def version_in(prefix: str, text: str, stream: str) -> int | None:
+    """The version that an id names in `stream`; None when it belongs elsewhere."""
+    found = locate(prefix, text)
+    if found is None or found.stream_uid != stream_uid(stream):
+        return None
+    return found.version

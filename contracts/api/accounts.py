@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from datetime import datetime
 
+import msgspec
+
 from contracts.api.common import AccountId, CreditLimit, Metadata, Reply, Request, Unit
 
 
@@ -23,7 +25,7 @@ class OpenAccountRequest(Request, frozen=True, kw_only=True):
     account_id: AccountId
     unit: Unit = "credit"
     credit_limit: CreditLimit = 0
-    metadata: Metadata = {}
+    metadata: Metadata = msgspec.field(default_factory=dict)
 
 
 class ChangeAccountRequest(Request, frozen=True, kw_only=True):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from contracts.api.accounts import Account
 from contracts.api.common import (
     Amount,
@@ -25,7 +27,7 @@ class DebitRequest(Request, frozen=True, kw_only=True):
     reason: Reason
     tags: Tags = ()
     reference: Reference | None = None
-    metadata: Metadata = {}
+    metadata: Metadata = msgspec.field(default_factory=dict)
 
 
 class Debit(Reply, frozen=True, kw_only=True):

@@ -6,6 +6,8 @@ import enum
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from contracts.api.accounts import Account
 from contracts.api.common import AccountId, Metadata, Reference, Reply, Request
 
@@ -67,7 +69,7 @@ class GenerationRequest(Request, frozen=True, kw_only=True):
     input: dict[str, Any]
     quote_id: str | None = None
     reference: Reference | None = None
-    metadata: Metadata = {}
+    metadata: Metadata = msgspec.field(default_factory=dict)
 
 
 class Failure(Reply, frozen=True, kw_only=True):

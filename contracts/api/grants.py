@@ -36,7 +36,7 @@ class GrantRequest(Request, frozen=True, kw_only=True):
     currency: Currency | None = None
     restrict_to: Tags = ()
     reference: Reference | None = None
-    metadata: Metadata = {}
+    metadata: Metadata = msgspec.field(default_factory=dict)
 
 
 class Grant(Reply, frozen=True, kw_only=True):

@@ -82,4 +82,3 @@ class LedgerClient:
 
 def _account(account_id: str) -> str:
     return f"/v1/accounts/{segment(account_id)}"
-

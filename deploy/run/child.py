@@ -31,7 +31,6 @@ def spawn(command: Command, output: int | None) -> subprocess.Popen[bytes]:
     """Start `command` in a session of its own, writing to the descriptor `output` (None: ours).
 
     A Ctrl-C at the terminal then reaches the launcher alone, which stops its children in order.
-    The caller must live in its process's main thread: when that ends, so does the child.
     """
     user = command.user
     return subprocess.Popen(

@@ -11,6 +11,7 @@ import signal
 import socket
 import stat
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -154,10 +155,11 @@ def die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
     """Return what a new child runs before its program starts, so that it outlives nobody.
 
     The kernel sends `death_signal` when the *thread* that made the child ends, hence the
-    launcher keeps a single thread. None where the kernel has no such thing; there, and for
-    children that ignore the signal, the guard process steps in.
+    launcher keeps a single thread, and a child of a passing thread gets none. None also where
+    the kernel has no such thing; there, and for children that ignore the signal, the guard
+    process steps in.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
         return None
     libc = ctypes.CDLL(None, use_errno=True)
     parent = os.getpid()

@@ -34,16 +34,6 @@ DURABLE = {
     "checkpoint_timeout": "10min",
 }
 
-# A test's database dies with the test; only its logic is of interest.
-THROWAWAY = {
-    "fsync": "off",
-    "full_page_writes": "off",
-    "synchronous_commit": "off",
-    "autovacuum": "off",
-    "wal_level": "minimal",
-    "max_wal_senders": "0",
-}
-
 _COMMON = {
     "listen_addresses": "127.0.0.1",
     # No unix socket: its path may not exceed 107 bytes, and a checkout may lie deep.
@@ -102,7 +92,6 @@ class PostgresCluster(msgspec.Struct, frozen=True, kw_only=True):
                 str(binaries(user) / "initdb"),
                 *("-D", str(data), "-U", SUPERUSER, "--encoding=UTF8", *locale),
                 *("--auth=scram-sha-256", f"--pwfile={password_file}", "--no-instructions"),
-                *([] if self.settings.get("fsync") == "on" else ["--no-sync"]),
             ],
             check=True,
             capture_output=True,
@@ -171,11 +160,11 @@ class PostgresCluster(msgspec.Struct, frozen=True, kw_only=True):
         pid_file = self.data / "postmaster.pid"
         with suppress(OSError, ValueError, IndexError):
             owner = int(pid_file.read_text().split()[0])
-            if not is_alive(owner) and not _anyone_inside(self.data):
+            if not is_alive(owner) and not anyone_inside(self.data):
                 pid_file.unlink()
 
 
-def _anyone_inside(folder: Path) -> bool:
+def anyone_inside(folder: Path) -> bool:
     """Tell whether a process works in `folder`, as every PostgreSQL process does in its data."""
     for process in Path("/proc").glob("[0-9]*/cwd"):
         with suppress(OSError):

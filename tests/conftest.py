@@ -1,0 +1,22 @@
+"""What every test may ask for, and how many examples a property is tried with."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+pytest_plugins = ["tests.fixtures.services"]
+
+# Deadlines per example would judge the machine, not the code.
+_SLOW_MACHINE = [HealthCheck.too_slow]
+settings.register_profile(
+    "quick", max_examples=25, deadline=None, suppress_health_check=_SLOW_MACHINE
+)
+settings.register_profile(
+    "default", max_examples=100, deadline=None, suppress_health_check=_SLOW_MACHINE
+)
+settings.register_profile(
+    "thorough", max_examples=2_000, deadline=None, suppress_health_check=_SLOW_MACHINE
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))

@@ -70,6 +70,8 @@ def settings_from(options: argparse.Namespace) -> Settings:
 
 def main() -> None:
     """Bind first, so that a taken port fails before anything else happens; then serve."""
+    if not __debug__:
+        raise SystemExit("refusing to run under -O: assertions guard this program")
     options = parser().parse_args()
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     with socket.socket(family) as listener:

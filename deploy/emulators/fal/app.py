@@ -20,6 +20,7 @@ from deploy.emulators.fal.settings import Settings
 from deploy.emulators.fal.webhooks import Courier, Signer
 from deploy.emulators.fal.wire import (
     Refusal,
+    admit_a_bug,
     authenticate,
     refuse,
     refuse_in_fals_words,
@@ -66,10 +67,15 @@ def create_app(settings: Settings) -> ASGIApp:
             "owner": _provide(owner),
             "courier": _provide(courier_of),
         },
-        exception_handlers={Refusal: refuse, HTTPException: refuse_in_fals_words},
+        exception_handlers={
+            Refusal: refuse,
+            HTTPException: refuse_in_fals_words,
+            Exception: admit_a_bug,
+        },
         lifespan=[lifespan],
         request_max_body_size=protocol.MAX_BODY_BYTES,
         openapi_config=None,
+        logging_config=None,
     )
     return with_request_ids(app)
 

@@ -102,4 +102,4 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
 
 async def _half(request: Request[Any, Any, Any], content: bytes) -> AsyncIterator[bytes]:
     yield content[: len(content) // 2]
-    cut(request.scope)
+    await cut(request)

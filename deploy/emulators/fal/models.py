@@ -6,6 +6,7 @@ before its schema is written down here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
@@ -111,12 +112,12 @@ def _check(name: str, field: Field, given: Mapping[str, Any]) -> Iterator[dict[s
 
 def video_seconds(endpoint: str, given: Mapping[str, Any]) -> int:
     """The asked length of a video in seconds, whether written ``"8s"``, ``"8"`` or ``8``."""
-    digits = str(given.get("duration", "")).removesuffix("s")
-    return (
-        int(digits)
-        if digits.isdecimal() and 0 < int(digits) < 1000
-        else (model_of(endpoint).default_seconds)
-    )
+    asked = given.get("duration")
+    if isinstance(asked, str) and re.fullmatch(r"[0-9]{1,3}s?", asked):
+        asked = int(asked.removesuffix("s"))
+    if isinstance(asked, int) and 0 < asked < 1000:
+        return asked
+    return model_of(endpoint).default_seconds
 
 
 def image_count(given: Mapping[str, Any]) -> int:

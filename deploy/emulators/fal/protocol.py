@@ -7,6 +7,7 @@ in. A request id is its submitter's: to every other key it does not exist.
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any, Final
 
@@ -89,10 +90,12 @@ async def _answer_submit(
         await until_client_leaves(request)
         return Response(None, status_code=504)
     if "reset-submit" in asked:
-        cut(request.scope)
+        await cut(request)
         return Response(None, status_code=504)
     if "slow-submit" in asked:
-        await asyncio.sleep(asked.number("slow-submit", 0))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(until_client_leaves(request), asked.number("slow-submit", 0))
+            return Response(None, status_code=504)  # nobody is left to read it
     body: dict[str, Any] = {"request_id": job.request_id}
     if "no-urls" not in asked:
         body |= {
@@ -119,7 +122,7 @@ def decode_input(body: bytes) -> dict[str, Any]:
     """A submit's body; a `Refusal` 422 when it is not one JSON object."""
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         item = detail_item(["body"], f"JSON decode error: {error}", "json_invalid", None)
         raise Refusal(422, {"detail": [item]}) from error
 
@@ -229,12 +232,14 @@ async def _statuses(
     last = b""
     while True:
         queue.advance(time.time())
-        job = queue.get(job.request_id)
-        current = msgspec.json.encode(_status(request, queue, job).body)
+        found = queue.peek(job.request_id)
+        if found is None:
+            return  # everything was reset meanwhile
+        current = msgspec.json.encode(_status(request, queue, found).body)
         if current != last:
             yield b"data: " + current + b"\n\n"
             last = current
-        if job.status == "COMPLETED":
+        if found.status == "COMPLETED":
             return
         await asyncio.sleep(_STREAM_PAUSE_SECONDS)
 

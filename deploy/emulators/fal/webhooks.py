@@ -11,6 +11,7 @@ import base64
 import ipaddress
 import os
 import sqlite3
+import time
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -120,7 +121,7 @@ class Courier:
         """Start every delivery that is due, within bounds; `done` is set as each one ends."""
         free = _MAX_IN_FLIGHT - len(self._in_flight)
         for delivery in self._waiting(now)[:free]:
-            task = asyncio.create_task(self._attempt(delivery, now))
+            task = asyncio.create_task(self._attempt(delivery))
             self._in_flight[delivery.seq] = task
             task.add_done_callback(partial(self._ended, delivery.seq, done))
 
@@ -140,20 +141,20 @@ class Courier:
         if not task.cancelled():
             task.result()  # raises what a bug raised, for the loop's log
 
-    async def _attempt(self, delivery: Delivery, now: float) -> None:
-        job = self._queue.find(delivery.request_id, now)
+    async def _attempt(self, delivery: Delivery) -> None:
+        job = self._queue.find(delivery.request_id, time.time())
         if job is None:
             return self._settle(delivery, "failed", "the result has expired")
         if not await self._may_reach(delivery.url):
             return self._settle(delivery, "dropped", "the target is not a public address")
-        state, answer = await self._send(delivery, job, now)
+        state, answer = await self._send(delivery, job)
         if state == "pending" and delivery.tries + 1 >= MAX_TRIES:
             state = "failed"
-        self._settle(delivery, state, answer, now)
+        self._settle(delivery, state, answer)
 
-    async def _send(self, delivery: Delivery, job: Job, now: float) -> tuple[str, str]:
+    async def _send(self, delivery: Delivery, job: Job) -> tuple[str, str]:
         body = body_of(job)
-        headers = self._signer.headers(job.request_id, user_id(job.owner), body, now)
+        headers = self._signer.headers(job.request_id, user_id(job.owner), body, time.time())
         if "webhook-bad-signature" in job.directives:
             headers["x-fal-webhook-signature"] = "00" * 64
         headers["content-type"] = "application/json"
@@ -168,12 +169,12 @@ class Courier:
             return "delivered", str(answer.status_code)
         return ("failed" if answer.is_redirect else "pending"), str(answer.status_code)
 
-    def _settle(self, delivery: Delivery, state: str, answer: str, now: float = 0.0) -> None:
+    def _settle(self, delivery: Delivery, state: str, answer: str) -> None:
         pause = self._settings.webhook_backoff_seconds * 2**delivery.tries
         self._db.execute(
             "UPDATE deliveries SET state = ?, last_answer = ?, tries = tries + 1, due_at = ?"
             " WHERE seq = ?",
-            (state, answer, now + min(pause, MAX_PAUSE_SECONDS), delivery.seq),
+            (state, answer, time.time() + min(pause, MAX_PAUSE_SECONDS), delivery.seq),
         )
 
     async def _may_reach(self, url: str) -> bool:
@@ -182,8 +183,10 @@ class Courier:
             parts = httpx.URL(url)
             loop = asyncio.get_running_loop()
             found = await loop.getaddrinfo(parts.host, parts.port or 443)
-        except (OSError, httpx.InvalidURL):
-            return True  # not a private address, and perhaps reachable at the next try
+        except (httpx.InvalidURL, UnicodeError):
+            return False
+        except OSError:
+            return True  # the name does not resolve now; perhaps it will at the next try
         addresses = [ipaddress.ip_address(entry[4][0]) for entry in found]
         loopback_is_fine = self._settings.allow_loopback_webhooks
         return all(a.is_global or (a.is_loopback and loopback_is_fine) for a in addresses)

@@ -1,6 +1,7 @@
 """The corners of HTTP that a web framework hides: request ids, keys, cut connections."""
 
 import hmac
+import logging
 import socket
 import struct
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from deploy.emulators.fal.outcomes import Answer
 from deploy.emulators.fal.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 
 class Refusal(Exception):
@@ -39,6 +42,12 @@ def refuse_in_fals_words(_: Request[Any, Any, Any], error: HTTPException) -> Res
     """Exception handler for the framework's own errors (no route, body too large …)."""
     body = {"detail": error.detail, "error_type": "bad_request"}
     return Response(body, status_code=error.status_code, headers=error.headers)
+
+
+def admit_a_bug(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Exception handler for everything else: the log gets the traceback, the client a 500."""
+    _log.error("a request hit a bug", exc_info=error)
+    return Response({"detail": "emulator bug", "error_type": "internal_error"}, status_code=500)
 
 
 def origin_of(request: Request[Any, Any, Any]) -> str:
@@ -81,15 +90,18 @@ class CuttableProtocol(HttpToolsProtocol):
         self.scope["extensions"] = {"emulator": {"transport": self.transport}}
 
 
-def cut(scope: Mapping[str, Any]) -> None:
+async def until_client_leaves(request: Request[Any, Any, Any]) -> None:
+    """Hold the connection without a word until it is closed."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def cut(request: Request[Any, Any, Any]) -> None:
     """Reset the connection under a request: the client gets no answer and no goodbye."""
+    scope: Mapping[str, Any] = request.scope
     transport = scope["extensions"]["emulator"]["transport"]
     no_linger = struct.pack("ii", 1, 0)
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
     transport.abort()
-
-
-async def until_client_leaves(request: Request[Any, Any, Any]) -> None:
-    """Hold the connection without a word until the other side closes it."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    # Until the server has noticed, it would take a further word for a broken answer, and log it.
+    await until_client_leaves(request)

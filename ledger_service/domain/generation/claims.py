@@ -50,7 +50,7 @@ def decide_claim(world: World, command: ClaimGeneration, now: datetime) -> Outco
 
 def grant_claim(draft: Draft, state: GenerationState, job: Job, worker: str) -> Claimed:
     """Take the job for `worker`: a new fence, a new lease, and for a submit a new attempt."""
-    step = Step.FETCH if job.fetch else Step.POLL
+    step = Step.FETCH if job.to_fetch else Step.POLL
     attempt = state.live_attempt
     stream = generation_stream(state.owner, state.generation_id)
     if attempt is None:

@@ -38,7 +38,7 @@ def end_generation(
 
 def finished(job: Job, state: GenerationState) -> Job:
     """The row of a job that nobody needs to look at again; its last fence is spent."""
-    return replace(job, status=state.status, due_at=None, lease_until=None, fetch=False)
+    return replace(job, status=state.status, due_at=None, lease_until=None, to_fetch=False)
 
 
 def _compensate(world: World, draft: Draft, state: GenerationState) -> DebitRefunded | Need | None:

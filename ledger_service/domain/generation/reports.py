@@ -168,9 +168,9 @@ def _running(context: Context, report: RunningReport) -> Outcome:
     if state.status is GenerationStatus.SUBMITTED and report.error is None:
         state = context.record(GenerationStarted(attempt_id=context.attempt.attempt_id))
     if report.completed and report.error is None:
-        return context.done(claimed=context.go_on(state, fetch=True))
+        return context.done(claimed=context.go_on(state, to_fetch=True))
     wait = wait_for(context.attempt, context.draft.now)
-    context.reschedule(state, wait, fetch=report.completed)
+    context.reschedule(state, wait, to_fetch=report.completed)
     return context.done()
 
 
@@ -241,7 +241,7 @@ def _renew(context: Context, _: RenewReport) -> Outcome:
     until = context.draft.now + LEASE
     job = replace(context.job, lease_until=until, due_at=until, unreported=1)
     context.draft.keep_job(job)
-    step = Step.FETCH if job.fetch else Step.POLL
+    step = Step.FETCH if job.to_fetch else Step.POLL
     if context.attempt.phase is AttemptPhase.SUBMITTING:
         step = Step.SUBMIT
     return context.done(claimed=Claimed(state=context.state, job=job, step=step))

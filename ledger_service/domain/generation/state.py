@@ -99,7 +99,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int = 1
     fence: int = 0
     lease_until: datetime | None = None
-    fetch: bool = False
+    to_fetch: bool = False
     unreported: int = 0
     worker: str | None = None
 

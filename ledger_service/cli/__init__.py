@@ -1,0 +1,25 @@
+"""The command line: `credit-ledger serve | worker | clockwork | migrate | keys | replay`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ledger_service.cli import migrate
+from ledger_service.errors import LedgerError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the process's exit status."""
+    parser = argparse.ArgumentParser(prog="credit-ledger", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (migrate,):
+        module.add_to(commands)
+    options = parser.parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except LedgerError as error:
+        print(f"{parser.prog} {options.command}: {error}", file=sys.stderr)
+        return 1
+    return status

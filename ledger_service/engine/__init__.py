@@ -1,0 +1,1 @@
+"""Between handlers and store: commands in, durable outcomes out."""

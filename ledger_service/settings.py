@@ -1,0 +1,69 @@
+"""Settings, read once from the environment into typed, bounded values."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+
+from ledger_service.errors import RefusedToStart
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
+    """Everything that the ledger's processes take from outside.
+
+    `database_url` is for the serving role; `database_owner_url` for migrations alone.
+    `vault_key` is the master key of personal data (32 bytes, base64url); `webhook_secret` signs
+    webhook and media links. An empty `webhook_base_url` means that providers are only polled.
+    """
+
+    database_url: str
+    database_owner_url: str = ""
+    ledger_app_password: str = ""
+    valkey_url: str = ""
+    vault_key: str = ""
+    webhook_secret: str = ""
+    webhook_base_url: str = ""
+    storage_url: str = ""
+    ledger_host: str = "127.0.0.1"
+    ledger_port: Port = 8080
+    generation_deadline_seconds: Seconds | None = None
+    deadline_grace_seconds: Seconds = 3600
+
+    @property
+    def owner_url(self) -> str:
+        """Where migrations run."""
+        return self.database_owner_url or self.database_url
+
+    def master_key(self) -> bytes:
+        """The 32 bytes of `VAULT_KEY`. Raises `RefusedToStart` when it is not that."""
+        try:
+            key = base64.urlsafe_b64decode(self.vault_key + "=" * (-len(self.vault_key) % 4))
+        except ValueError:
+            key = b""
+        if len(key) != 32:
+            raise RefusedToStart("VAULT_KEY must be 32 bytes in base64url")
+        return key
+
+    def signing_secret(self) -> bytes:
+        """Raises `RefusedToStart` when `WEBHOOK_SECRET` is too short to sign with."""
+        if len(self.webhook_secret) < 16:
+            raise RefusedToStart("WEBHOOK_SECRET must have at least 16 characters")
+        return self.webhook_secret.encode()
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the environment. Raises `RefusedToStart` and names what is wrong, never its value."""
+    source = os.environ if environment is None else environment
+    names = {field.encode_name for field in msgspec.structs.fields(Settings)}
+    given = {name: value for name, value in source.items() if name in names and value != ""}
+    try:
+        return msgspec.convert(given, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise RefusedToStart(f"environment: {error}") from None

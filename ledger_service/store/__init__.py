@@ -1,0 +1,1 @@
+"""SQL and nothing else: migrations, named queries, the recorder, the vault."""

@@ -62,7 +62,7 @@ class Planner:
         valkey = self._valkey()
         fal = self._fal()
         storage = self._storage()
-        self._ledger(database, owner, valkey, is_emulated=not self.options.fal_key)
+        self._ledger(database, owner, valkey, storage)
         self._worker(valkey, fal, storage)
         env = {
             "LEDGER_URL": self.ledger_url,
@@ -161,15 +161,14 @@ class Planner:
 
     # --- the services -------------------------------------------------------------------------
 
-    def _ledger(self, database: str, owner: str, valkey: str, *, is_emulated: bool) -> None:
+    def _ledger(self, database: str, owner: str, valkey: str, storage: str) -> None:
         env = {
             "DATABASE_URL": database,
             "VALKEY_URL": valkey,
             "VAULT_KEY": self._secret("VAULT_KEY", self.kept.vault_key),
             "WEBHOOK_SECRET": self._secret("WEBHOOK_SECRET", self.kept.webhook_secret),
-            # fal.ai cannot reach this machine by itself; the emulator, which runs here, can.
-            "WEBHOOK_BASE_URL": os.environ.get("WEBHOOK_BASE_URL")
-            or (self.ledger_url if is_emulated else ""),
+            "WEBHOOK_BASE_URL": self._webhook_base_url(),
+            "STORAGE_URL": storage,
             "LEDGER_HOST": "127.0.0.1",
             "LEDGER_PORT": str(self.port),
         }
@@ -241,6 +240,11 @@ class Planner:
         """Return those of `names` that this run starts itself."""
         return tuple(child.name for child in self.children if child.name in names)
 
+    def _webhook_base_url(self) -> str:
+        """Return where the provider can reach us: fal.ai only where the environment says."""
+        given = os.environ.get("WEBHOOK_BASE_URL", "")
+        return given if given or self.options.fal_key else self.ledger_url
+
     def _secret(self, name: str, kept: str) -> str:
         # Whoever brings a database along brings the key of its vault along as well.
         return os.environ.get(name) or kept
@@ -266,7 +270,8 @@ def python_command(
 def _inherited() -> dict[str, str]:
     """Return what every process needs of our environment: places and certificates, no secrets."""
     names = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TZ", "SSL_CERT_FILE")
-    prefixes = ("AWS_", "WORKER_")  # STORAGE_URL may name S3; the worker's sizes
+    # What STORAGE_URL may need; the worker's sizes; the deadlines of generations.
+    prefixes = ("AWS_", "WORKER_", "GENERATION_", "DEADLINE_")
     return {
         key: value for key, value in os.environ.items() if key in names or key.startswith(prefixes)
     }

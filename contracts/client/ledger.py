@@ -39,6 +39,10 @@ class LedgerClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
         await self._transport.close()
 
     async def account(self, account_id: str, *, min_position: int | None = None) -> Account:

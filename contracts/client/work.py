@@ -27,6 +27,10 @@ class WorkClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
         await self._transport.close()
 
     async def claim_due(self, most: int) -> tuple[Claim, ...]:

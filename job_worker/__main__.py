@@ -1,0 +1,69 @@
+"""``python -m job_worker``: run Dramatiq's worker in the foreground, with every limit explicit."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Final
+
+from contracts.jobs import DOORBELL_QUEUE
+from job_worker.errors import BadSettings
+from job_worker.settings import VARIABLES, Settings, read_settings
+
+SHUTDOWN_TIMEOUT_SECONDS: Final = 8.0
+"""Above the drain of the steps; after it, threads that still run are abandoned."""
+IDLE_POLL_SECONDS: Final = 0.25
+"""How long an idle queue goes unasked at most: this is the bell's latency."""
+RESTART_DELAY_SECONDS: Final = 2.0
+"""The pause between two tries to reach a Valkey that is down."""
+
+
+def main() -> int:
+    """Run until SIGTERM; 0 after an orderly stop, 2 when the environment is not a worker's."""
+    parser = argparse.ArgumentParser(
+        prog="python -m job_worker",
+        description="Carry generations through the provider. Settings come from the environment:",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(f"  {name:26} {meaning}" for name, meaning in VARIABLES.items()),
+    )
+    parser.parse_args()
+    if not __debug__:
+        print("refusing to start under -O: assertions guard against bugs", file=sys.stderr)
+        return 2
+    try:
+        settings = read_settings(os.environ)
+    except BadSettings as error:
+        print("\n".join(error.faults), file=sys.stderr)
+        return 2
+    return _run_dramatiq(settings)
+
+
+def _run_dramatiq(settings: Settings) -> int:
+    os.environ |= {name: str(value) for name, value in _dramatiq_environment(settings).items()}
+    # Only now: Dramatiq reads them once, at import.
+    from dramatiq import cli
+
+    parser = cli.make_argument_parser()  # type: ignore[no-untyped-call]
+    arguments = parser.parse_args([
+        "job_worker.main:boot",
+        *("--processes", str(settings.processes)),
+        *("--threads", str(settings.threads)),
+        *("--queues", DOORBELL_QUEUE),
+        *("--worker-shutdown-timeout", str(int(SHUTDOWN_TIMEOUT_SECONDS * 1000))),
+    ])  # fmt: skip
+    return cli.main(arguments) or 0  # type: ignore[no-untyped-call]
+
+
+def _dramatiq_environment(settings: Settings) -> dict[str, int]:
+    return {
+        # No more than the threads can answer: the rest is for other workers.
+        "dramatiq_queue_prefetch": settings.threads,
+        "dramatiq_delay_queue_prefetch": 1,
+        "dramatiq_worker_timeout": int(IDLE_POLL_SECONDS * 1000),
+        "dramatiq_restart_delay": int(RESTART_DELAY_SECONDS * 1000),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

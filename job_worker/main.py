@@ -1,0 +1,174 @@
+"""The composition root: what one worker process consists of, how it starts and how it stops.
+
+Dramatiq imports this module in each of its processes and calls `boot`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable
+from typing import Final
+
+from dramatiq import Broker, Worker
+from dramatiq.middleware import Middleware
+
+from contracts.client import WorkClient
+from contracts.jobs import ReportEvent, Step
+from job_worker import actors
+from job_worker.carrying import Carrier, Held
+from job_worker.doorbell import make_broker
+from job_worker.loop_thread import LoopThread
+from job_worker.media import MediaHosts, MediaStore
+from job_worker.providers.fal import FalQueue
+from job_worker.pulling import Puller
+from job_worker.settings import Settings, read_settings
+from job_worker.steps.fetch import fetch
+from job_worker.steps.find import find
+from job_worker.steps.poll import poll
+from job_worker.steps.submit import submit
+
+log: Final = logging.getLogger(__name__)
+
+DRAIN_SECONDS: Final = 4.0
+"""How long steps may go on after SIGTERM. What is abandoned then is claimed by another worker."""
+
+
+def boot() -> None:
+    """Build this process and set its broker; raises `BadSettings`."""
+    _end_with_parent()
+    # They log each request's URL, and a webhook's URL holds a token.
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    settings = read_settings(os.environ)
+    process = WorkerProcess(settings)
+    broker = make_broker(settings.valkey_url.value, _StopWithWorker(process))
+    actors.declare(broker, process.answer_bell)
+
+
+class Steps:
+    """The steps with everything they need; called with a claim, it performs its step."""
+
+    def __init__(self, settings: Settings, connections_max: int) -> None:
+        self._listing_complete = settings.provider_listing_complete
+        self._provider = FalQueue(
+            queue_url=settings.fal_queue_url,
+            api_url=settings.fal_api_url,
+            key=settings.fal_key.value,
+            connections_max=connections_max,
+        )
+        self._media = MediaStore(
+            settings.storage_url,
+            MediaHosts(settings.fal_media_hosts),
+            connections_max=connections_max,
+        )
+
+    def __call__(self, held: Held) -> Awaitable[ReportEvent]:
+        """Perform the one step that the claim permits."""
+        claim = held.claim
+        assert claim.provider == "fal", claim.provider
+        match claim.step:
+            case Step.SUBMIT:
+                return submit(claim, self._provider, held.asked_at)
+            case Step.POLL if claim.attempt.request_id is None:
+                return find(claim, self._provider, listing_complete=self._listing_complete)
+            case Step.POLL:
+                return poll(claim, self._provider)
+            case Step.FETCH:
+                return fetch(claim, self._provider, self._media)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._provider.close()
+        await self._media.close()
+
+
+class WorkerProcess:
+    """The event loop with all that runs on it: bells being answered, and the pull."""
+
+    def __init__(self, settings: Settings) -> None:
+        # Each of the bells and as many pulled generations may be in a call at the same time.
+        connections_max = 2 * settings.threads + 1
+        self._ledger = WorkClient(
+            settings.ledger_url,
+            settings.ledger_work_key.value,
+            worker=f"{socket.gethostname()}:{os.getpid()}",
+            connections_max=connections_max,
+        )
+        self._steps = Steps(settings, connections_max)
+        self._carrier = Carrier(self._ledger, self._steps)
+        self._puller = Puller(self._carrier, slots=settings.threads)
+        self._bells: set[asyncio.Task[None]] = set()
+        self._draining: concurrent.futures.Future[None] | None = None
+        self._loop = LoopThread("steps")
+        self._pull = self._loop.start(self._puller.run())
+
+    def answer_bell(self, generation_id: str) -> None:
+        """Carry a generation until it waits for something; blocks one of the queue's threads."""
+        try:
+            self._loop.start(self._answer_bell(generation_id)).result()
+        except concurrent.futures.CancelledError:
+            log.info("%s is left to another worker", generation_id)
+
+    def start_draining(self) -> None:
+        """Stop pulling, and give the steps that run `DRAIN_SECONDS`; returns at once."""
+        self._pull.cancel()
+        self._draining = self._loop.start(self._drain())
+
+    def close(self) -> None:
+        """Wait for the drain's end, then close everything."""
+        assert self._draining is not None, "close follows start_draining"
+        self._draining.result()
+        self._loop.start(self._close()).result(DRAIN_SECONDS)
+        self._loop.stop()
+
+    async def _answer_bell(self, generation_id: str) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._bells.add(task)
+        try:
+            await self._carrier.answer_bell(generation_id)
+        finally:
+            self._bells.discard(task)
+
+    async def _drain(self) -> None:
+        await asyncio.gather(self._puller.drain(DRAIN_SECONDS), self._drain_bells())
+
+    async def _drain_bells(self) -> None:
+        if self._bells:
+            await asyncio.wait(set(self._bells), timeout=DRAIN_SECONDS)
+        for task in self._bells:
+            task.cancel()
+
+    async def _close(self) -> None:
+        await self._steps.close()
+        await self._ledger.close()
+
+
+class _StopWithWorker(Middleware):
+    """Ties the process's own loop to the stop of Dramatiq's worker."""
+
+    def __init__(self, process: WorkerProcess) -> None:
+        self._process = process
+
+    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        self._process.start_draining()
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        self._process.close()
+
+
+def _end_with_parent() -> None:
+    """Have the kernel send SIGTERM when Dramatiq's main process dies, however it dies.
+
+    Otherwise its processes would go on alone, beside those of the main process's successor.
+    """
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)

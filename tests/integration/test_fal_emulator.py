@@ -829,6 +829,15 @@ def test_webhooks_can_be_doubled_forged_emptied_and_suppressed(fal: Emulator) ->
         verify(fal, *receiver.got[3])
 
 
+def test_a_webhook_may_come_late(fal: Emulator) -> None:
+    """`[[fal:webhook-late=SECONDS]]`: polling knows long before the webhook does."""
+    with receiving() as receiver:
+        job = fal.submit("[[fal:webhook-late=1]]", params={"fal_webhook": receiver.url})
+        fal.completed(job)
+        assert fal.accepted("[[fal:webhook-late=1]]")[0]["webhooks"][0]["state"] == "pending"
+        assert settled(fal, "[[fal:webhook-late=1]]")[0]["state"] == "delivered"
+
+
 @pytest.mark.parametrize("url", ["http://10.0.0.1/x", "http://169.254.169.254/x", "http://[::]/x"])
 def test_a_private_webhook_target_is_never_called(fal: Emulator, url: str) -> None:
     """Private and link-local addresses are dropped, whatever the flag for loopback says."""

@@ -11,7 +11,7 @@ from typing import Any
 from litestar import Litestar, Request
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, ControllerRouterHandler, ExceptionHandlersMap
 
 from deploy.emulators.fal import admin, files, platform_api, protocol
 from deploy.emulators.fal.database import connect
@@ -28,6 +28,16 @@ from deploy.emulators.fal.wire import (
 )
 
 _IDLE_SECONDS = 1.0
+_ROUTES: list[ControllerRouterHandler] = [
+    *(protocol.submit, protocol.read, protocol.cancel, files.download),
+    *(platform_api.by_endpoint, platform_api.meta, platform_api.jwks),
+    *(admin.jobs, admin.reset, admin.page, admin.health),
+]
+_ERRORS: ExceptionHandlersMap = {
+    Refusal: refuse,
+    HTTPException: refuse_in_fals_words,
+    Exception: admit_a_bug,
+}
 _log = logging.getLogger(__name__)
 
 
@@ -56,22 +66,14 @@ def create_app(settings: Settings) -> ASGIApp:
         return courier
 
     app = Litestar(
-        route_handlers=[
-            *(protocol.submit, protocol.read, protocol.cancel, files.download),
-            *(platform_api.by_endpoint, platform_api.meta, platform_api.jwks),
-            *(admin.jobs, admin.reset, admin.page, admin.health),
-        ],
+        route_handlers=_ROUTES,
         dependencies={
             "queue": _provide(lambda: queue),
             "signer": _provide(lambda: signer),
             "owner": _provide(owner),
             "courier": _provide(courier_of),
         },
-        exception_handlers={
-            Refusal: refuse,
-            HTTPException: refuse_in_fals_words,
-            Exception: admit_a_bug,
-        },
+        exception_handlers=_ERRORS,
         lifespan=[lifespan],
         request_max_body_size=protocol.MAX_BODY_BYTES,
         openapi_config=None,

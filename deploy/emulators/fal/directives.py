@@ -34,6 +34,7 @@ KNOWN: Final[Mapping[str, str]] = {
     "media-redirect": "the media's URL redirects to another host",
     "media-foreign": "the media's URL points at a host that is not the provider's",
     "no-webhook": "no webhook is sent (also written webhook-only=no)",
+    "webhook-late": "=SECONDS between completion and the webhook",
     "webhook-twice": "the webhook is delivered twice",
     "webhook-bad-signature": "the webhook's signature does not verify",
     "webhook-no-payload": "the webhook says payload_error and carries no payload",
@@ -43,7 +44,8 @@ KNOWN: Final[Mapping[str, str]] = {
     },
 }
 _PATTERN: Final = re.compile(r"\[\[fal:([^\]=]*)(?:=([^\]]*))?\]\]")
-_NUMERIC: Final = {"slow", "slow-submit", "result-500", *(f"submit-{s}" for s in SUBMIT_REFUSALS)}
+_SECONDS: Final = {"slow", "slow-submit", "webhook-late"}
+_COUNTS: Final = {"result-500", *(f"submit-{status}" for status in SUBMIT_REFUSALS)}
 
 
 class BadDirective(ValueError):
@@ -90,7 +92,8 @@ def parse(prompt: str) -> Directives:
 def _sensible(name: str, value: str) -> bool:
     if name == "fail":
         return value == "" or value in CATALOGUE
-    if name in _NUMERIC:
-        needed = name.startswith("slow")
-        return bool(re.fullmatch(r"\d{1,5}(\.\d{1,6})?", value)) or (value == "" and not needed)
+    if name in _SECONDS:
+        return bool(re.fullmatch(r"\d{1,5}(\.\d{1,6})?", value, re.ASCII))
+    if name in _COUNTS:
+        return value == "" or bool(re.fullmatch(r"\d{1,5}", value, re.ASCII))
     return value == ""

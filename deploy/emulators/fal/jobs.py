@@ -164,7 +164,8 @@ class JobQueue:
                 (job.request_id,),
             )
         self._db.execute(
-            "UPDATE deliveries SET due_at = ? WHERE request_id = ?", (now, job.request_id)
+            "UPDATE deliveries SET due_at = ? WHERE request_id = ?",
+            (now + job.directives.number("webhook-late", 0), job.request_id),
         )
 
     def _start_waiting(self, now: float) -> int:

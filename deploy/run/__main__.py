@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deploy.run.env import Options, Secrets, write_env
@@ -72,14 +73,16 @@ def launch(options: Options, *, demo_once: bool) -> int:
         print(f"  database files in {planner.data}: not reachable otherwise", file=sys.stderr)
     plan = planner.plan()
     shows_demo = demo_once or options.demo
-    supervisor = Supervisor(
-        [*plan.children, *closing_acts(options, plan, shows_demo=shows_demo)],
-        logs=make_folder(run_dir / "logs", None),
-        guard=start_guard(lock),
-        changed=lambda pids: write_env(run_dir / "env", plan.env, pids),
-        complete=lambda: print(serving(plan, run_dir, started), file=sys.stderr, flush=True),
-    )
-    return supervisor.run(until="demo" if demo_once else None)
+    children = [*plan.children, *closing_acts(options, plan, shows_demo=shows_demo)]
+    with guarded(lock) as guard:
+        supervisor = Supervisor(
+            children,
+            logs=make_folder(run_dir / "logs", None),
+            guard=guard,
+            changed=lambda pids: write_env(run_dir / "env", plan.env, pids),
+            complete=lambda: print(serving(plan, run_dir, started), file=sys.stderr, flush=True),
+        )
+        return supervisor.run(until="demo" if demo_once else None)
 
 
 def closing_acts(options: Options, plan: Plan, *, shows_demo: bool) -> list[Child]:
@@ -140,10 +143,11 @@ def _lock(descriptor: int) -> bool:
     return False
 
 
-def start_guard(lock: int) -> int:
-    """Start the guard process, which shares the lock; returns the writing end of its pipe."""
+@contextmanager
+def guarded(lock: int) -> Iterator[int]:
+    """Run the guard process, which shares the lock; gives the writing end of its pipe."""
     reader, writer = os.pipe()
-    subprocess.Popen(
+    guard = subprocess.Popen(
         [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py"))],
         stdin=reader,
         stdout=subprocess.DEVNULL,
@@ -153,7 +157,11 @@ def start_guard(lock: int) -> int:
         cwd="/",
     )
     os.close(reader)
-    return writer
+    try:
+        yield writer
+    finally:
+        os.close(writer)
+        guard.wait()
 
 
 if __name__ == "__main__":

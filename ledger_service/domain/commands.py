@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from contracts.jobs import ReportEvent
+from contracts.jobs import CancelledReport, FailedReport, ReportEvent
 from ledger_service.domain.ids import generation_stream
 
 
@@ -123,7 +123,12 @@ class HintGeneration(GenerationCommand, frozen=True, kw_only=True):
 
 
 def streams(command: Command) -> frozenset[str]:
-    """The streams whose heads a command always needs; `Need` may add to them."""
-    if isinstance(command, GenerationCommand):
-        return frozenset((command.stream,))
-    return frozenset((command.owner,))
+    """The streams whose heads a command needs as far as it can tell; `Need` may add to them."""
+    if not isinstance(command, GenerationCommand):
+        return frozenset((command.owner,))
+    if isinstance(command, EndOverdue) or (
+        isinstance(command, ReportGeneration)
+        and isinstance(command.event, FailedReport | CancelledReport)
+    ):
+        return frozenset((command.stream, command.owner))  # it will be compensated
+    return frozenset((command.stream,))

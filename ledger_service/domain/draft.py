@@ -122,6 +122,9 @@ class Draft:
             key=key.text,
             http_status=http_status,
             reply=REPLY_VERSION,
+            version=state.version,
+            posted=state.posted,
+            held=state.held,
             available=available(state, self.now),
             debt=state.debt,
             credit_limit=state.credit_limit,
@@ -131,6 +134,5 @@ class Draft:
             opened_at=state.opened_at,
             trailing=len(self._events) - 1 - at,
         )
-        event = replace(bearer.event, command=answer, posted=state.posted, held=state.held)
-        self._events[at] = replace(bearer, event=event, key=key)
+        self._events[at] = replace(bearer, event=replace(bearer.event, command=answer), key=key)
         return at

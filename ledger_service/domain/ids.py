@@ -58,19 +58,20 @@ def make_id(prefix: str, at: datetime, stream: str, version: int) -> str:
     """The id of the thing that the event (stream, version), recorded at `at`, brought about."""
     assert 0 < version < 1 << 40, version
     packed = milliseconds_of(at) << 104 | stream_uid(stream) << 40 | version
-    text = base64.b32hexencode(packed.to_bytes(_ID_BYTES)).decode()
-    return f"{prefix}_{text[:_ID_CHARACTERS].lower()}"
+    return _render(prefix, packed)
 
 
 def locate(prefix: str, text: str) -> LocatedId | None:
     """Decode an id; None when it is not one of ours with this prefix."""
     head, _, digits = text.partition("_")
-    if head != prefix or len(digits) != _ID_CHARACTERS or digits != digits.lower():
+    if head != prefix or len(digits) != _ID_CHARACTERS:
         return None
     try:
         packed = int.from_bytes(base64.b32hexdecode(digits.upper() + "="))
     except (binascii.Error, ValueError):
         return None
+    if _render(prefix, packed) != text:
+        return None  # one thing has one id: no other spelling of it may pass for a second one
     found = LocatedId(packed >> 104, packed >> 40 & (1 << 64) - 1, packed & (1 << 40) - 1)
     return found if found.version > 0 else None
 
@@ -81,3 +82,8 @@ def version_in(prefix: str, text: str, stream: str) -> int | None:
     if found is None or found.stream_uid != stream_uid(stream):
         return None
     return found.version
+
+
+def _render(prefix: str, packed: int) -> str:
+    text = base64.b32hexencode(packed.to_bytes(_ID_BYTES)).decode()
+    return f"{prefix}_{text[:_ID_CHARACTERS].lower()}"

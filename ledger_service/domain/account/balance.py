@@ -27,13 +27,13 @@ def available(state: AccountState, now: datetime) -> int:
 
 def is_partial(state: AccountState, now: datetime) -> bool:
     """Lots beyond the head have started or expired, so the head alone cannot tell the balance."""
-    return state.overflow.next_change_at <= now
+    return min(state.overflow.next_start_at, state.overflow.next_expiry_at) <= now
 
 
 def next_expiry(state: AccountState) -> datetime | None:
     """When the sweep has an expiry to book next; None when nothing can expire."""
-    soonest = state.overflow.next_change_at
+    soonest = state.overflow.next_expiry_at
     for lot in state.lots:
         if lot.expires_at is not None and lot.free > 0 and lot.expires_at < soonest:
             soonest = lot.expires_at
-    return None if soonest is NEVER or soonest == NEVER else soonest
+    return None if soonest == NEVER else soonest

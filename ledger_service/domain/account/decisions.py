@@ -125,9 +125,9 @@ def record_debit(draft: Draft, owner: str, wanted: CreditsDebited) -> Refusal | 
     if need := need_of_lots(state, draft.now):
         return need
     plan = plan_spend(state, wanted.amount, frozenset(wanted.tags), draft.now)
+    if state.overflow.count and (isinstance(plan, Shortage) or plan.on_credit):
+        return Need(all_lots=frozenset((owner,)))  # credit is taken when no lot is left
     if isinstance(plan, Shortage):
-        if state.overflow.count:
-            return Need(all_lots=frozenset((owner,)))
         return _insufficient(wanted.amount, plan.available)
     settle_first(draft, owner)
     draft.record(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
@@ -16,7 +17,10 @@ from ledger_service.domain.account.state import AccountState, find_lot
 from ledger_service.domain.commands import Key, RefundDebit
 from ledger_service.domain.draft import Draft
 from ledger_service.domain.events.account import DebitRefunded, LotDerived, Slice
+from ledger_service.domain.ids import version_in
 from ledger_service.domain.world import DebitState, Need, Outcome, Refusal, World
+
+NO_SUCH_DEBIT: Final = Refusal(ProblemCode.DEBIT_NOT_FOUND)
 
 
 class Undo(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,11 +36,13 @@ def decide_refund(world: World, command: RefundDebit, now: datetime) -> Outcome:
     state = world.accounts[command.owner]
     if state is None:
         return NO_SUCH_ACCOUNT
+    if version_in("dbt", command.debit_id, command.owner) is None:
+        return NO_SUCH_DEBIT  # even when a neighbour in the batch has loaded it
     if command.debit_id not in world.debits:
         return Need(debits=frozenset(((command.owner, command.debit_id),)))
     debit = world.debits[command.debit_id]
     if debit is None:
-        return Refusal(ProblemCode.DEBIT_NOT_FOUND)
+        return NO_SUCH_DEBIT
     amount = debit.left if command.amount is None else command.amount
     if amount > debit.left or amount == 0:
         numbers = {"refundable": debit.left, "requested": amount}

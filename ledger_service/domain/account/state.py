@@ -73,8 +73,9 @@ class Overflow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     count: int = 0
     remaining: int = 0
     held: int = 0
-    next_change_at: datetime = NEVER  # the earliest instant at which one starts or expires
     waiting: int = 0  # free credits that are not effective yet
+    next_start_at: datetime = NEVER  # when the next of those become effective
+    next_expiry_at: datetime = NEVER  # when the next free credits expire
 
 
 NO_OVERFLOW = Overflow()
@@ -166,12 +167,12 @@ def parked(state: AccountState) -> tuple[AccountState, tuple[Lot, ...], tuple[Lo
 
 
 def _overflow_of(lots: tuple[Lot, ...], now: datetime) -> Overflow:
-    changes = [lot.effective_at for lot in lots if lot.effective_at > now]
-    changes += [lot.expires_at for lot in lots if lot.expires_at is not None]
+    waiting = [lot for lot in lots if lot.free and lot.effective_at > now]
     return Overflow(
         count=len(lots),
         remaining=sum(lot.remaining for lot in lots),
         held=sum(lot.held for lot in lots),
-        next_change_at=min(changes, default=NEVER),
-        waiting=sum(lot.free for lot in lots if lot.effective_at > now),
+        waiting=sum(lot.free for lot in waiting),
+        next_start_at=min([lot.effective_at for lot in waiting], default=NEVER),
+        next_expiry_at=min([lot.expires_at or NEVER for lot in lots if lot.free], default=NEVER),
     )

@@ -24,13 +24,15 @@ class Slice(msgspec.Struct, frozen=True, array_like=True):
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the first answer to a keyed command said of the account.
 
-    `reply` is the version of the render function that made it, `trailing` the number of the
-    command's events after this one.
+    All of it is as after the whole command, of which `trailing` events follow this one. `reply`
+    is the version of the render function that made the answer.
     """
 
     key: str
     http_status: int
     reply: int
+    posted: int
+    held: int
     available: int
     debt: int
     credit_limit: int

@@ -7,14 +7,12 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from contracts.api.generations import GenerationStatus
 from contracts.jobs import Step
 from contracts.limits import (
     ATTEMPTS_MAX,
     LEASE_SECONDS,
     POST_WINDOW_SECONDS,
     UNREPORTED_CLAIMS_MAX,
-    UNSENT_ATTEMPTS_MAX,
 )
 from contracts.problems import ProblemCode
 from ledger_service.domain.commands import ClaimGeneration
@@ -88,9 +86,6 @@ def _start_attempt(
 def _exhausted(state: GenerationState, job: Job) -> str | None:
     if job.unreported >= UNREPORTED_CLAIMS_MAX:
         return "too_many_claims"
-    if state.status is not GenerationStatus.REQUESTED:
-        return None
-    sent = len(state.attempts) - state.abandoned_attempts
-    if sent >= ATTEMPTS_MAX or state.abandoned_attempts >= UNSENT_ATTEMPTS_MAX:
+    if state.live_attempt is None and len(state.attempts) >= ATTEMPTS_MAX:
         return "too_many_attempts"
     return None

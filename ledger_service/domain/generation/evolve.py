@@ -98,7 +98,11 @@ def _submitted(state: GenerationState, event: GenerationSubmitted, _: datetime) 
         request_id=event.request_id,
         urls=event.urls,
     )
-    return {"status": GenerationStatus.SUBMITTED, "attempts": attempts}
+    is_running = state.status is GenerationStatus.RUNNING
+    return {
+        "status": state.status if is_running else GenerationStatus.SUBMITTED,
+        "attempts": attempts,
+    }
 
 
 def _running(_: GenerationState, __: GenerationStarted, ___: datetime) -> dict[str, Any]:

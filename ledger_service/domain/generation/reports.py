@@ -97,6 +97,13 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         job = replace(self.job, unreported=0, **changes)
         return grant_claim(self.draft, state, job, self.command.worker)
 
+    def keep_fact(self, state: GenerationState) -> Outcome:
+        """A report without the newest claim leaves the claim alone; it counts if it was news."""
+        is_news = state is not self.state
+        if is_news:
+            self.draft.keep_job(replace(self.job, status=state.status))
+        return self.done(accepted=is_news)
+
     def done(self, *, accepted: bool = True, claimed: Claimed | None = None) -> Outcome:
         """The report's outcome."""
         return self.draft.finish(result=Reported(accepted=accepted, claimed=claimed))
@@ -130,22 +137,21 @@ def wait_for(attempt: Attempt, now: datetime) -> timedelta:
 
 
 def _submitted(context: Context, report: SubmittedReport) -> Outcome:
-    state = context.state
-    if context.attempt.request_id is None:
+    state, attempt = context.state, context.attempt
+    if attempt.request_id not in (None, report.request_id):
+        return context.done(accepted=False)
+    # A webhook may have named the request before; only the submit's own answer knows the URLs.
+    if attempt.request_id is None or (attempt.urls is None and report.urls is not None):
         state = context.record(
             GenerationSubmitted(
-                attempt_id=context.attempt.attempt_id,
+                attempt_id=attempt.attempt_id,
                 request_id=report.request_id,
                 urls=report.urls,
             )
         )
-    elif context.attempt.request_id != report.request_id:
-        return context.done(accepted=False)
     if context.is_current:
         return context.done(claimed=context.go_on(state))
-    if state is not context.state:
-        context.draft.keep_job(replace(context.job, status=state.status))
-    return context.done()
+    return context.keep_fact(state)
 
 
 def _submission_unknown(context: Context, report: SubmissionUnknownReport) -> Outcome:
@@ -156,9 +162,8 @@ def _submission_unknown(context: Context, report: SubmissionUnknownReport) -> Ou
         )
     if context.is_current:
         context.reschedule(state, timedelta(seconds=DUE_MIN_SECONDS))
-    elif state is not context.state:
-        context.draft.keep_job(replace(context.job, status=state.status))
-    return context.done()
+        return context.done()
+    return context.keep_fact(state)
 
 
 def _running(context: Context, report: RunningReport) -> Outcome:
@@ -207,6 +212,10 @@ def _failed(context: Context, report: FailedReport) -> Outcome:
 
 def _not_sent(context: Context, report: FailedReport) -> Outcome:
     """The provider never took it: another attempt is harmless, if it makes sense at all."""
+    if context.attempt.request_id is not None:
+        # It did take it, a webhook said so meanwhile: look there, never send a second one.
+        context.reschedule(context.state, timedelta(seconds=DUE_MIN_SECONDS))
+        return context.done(accepted=False)
     state = context.record(
         AttemptAbandoned(attempt_id=context.attempt.attempt_id, reason=report.reason)
     )
@@ -215,7 +224,7 @@ def _not_sent(context: Context, report: FailedReport) -> Outcome:
             reason=report.reason, retryable=report.retryable, private=context.command.private
         )
         return _end(context, ending)
-    backoff = DUE_MIN_SECONDS * 2 ** min(state.abandoned_attempts - 1, 5)
+    backoff = DUE_MIN_SECONDS * 2 ** min(len(state.attempts) - 1, 5)
     wait = max(report.retry_after_seconds or 0, min(backoff, DUE_MAX_SECONDS))
     context.reschedule(state, timedelta(seconds=wait))
     return context.done()
@@ -239,7 +248,7 @@ def _renew(context: Context, _: RenewReport) -> Outcome:
     if not context.is_current:
         return STALE
     until = context.draft.now + LEASE
-    job = replace(context.job, lease_until=until, due_at=until, unreported=1)
+    job = replace(context.job, lease_until=until, due_at=until)
     context.draft.keep_job(job)
     step = Step.FETCH if job.to_fetch else Step.POLL
     if context.attempt.phase is AttemptPhase.SUBMITTING:

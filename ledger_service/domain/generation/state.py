@@ -72,11 +72,6 @@ class GenerationState(msgspec.Struct, frozen=True, kw_only=True):
             return self.attempts[-1]
         return None
 
-    @property
-    def abandoned_attempts(self) -> int:
-        """Attempts that the provider certainly never took."""
-        return sum(a.phase is AttemptPhase.ABANDONED for a in self.attempts)
-
     def attempt(self, attempt_id: str) -> Attempt | None:
         """The attempt with this id."""
         return next((a for a in self.attempts if a.attempt_id == attempt_id), None)

@@ -1,0 +1,45 @@
+"""Heads and the rows beside them: states in and out of their stored form."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ledger_service.domain.account.state import AccountState, Lot
+from ledger_service.domain.generation.state import GenerationState
+from ledger_service.errors import UnknownSnapshot
+
+SNAPSHOT_VERSION: Final = 1
+
+_ENCODER: Final = msgspec.json.Encoder()
+_ACCOUNT: Final = msgspec.json.Decoder(AccountState)
+_GENERATION: Final = msgspec.json.Decoder(GenerationState)
+_LOT: Final = msgspec.json.Decoder(Lot)
+
+
+def encode_state(state: AccountState | GenerationState | Lot) -> str:
+    """A snapshot's text."""
+    return _ENCODER.encode(state).decode()
+
+
+def decode_account(snapshot: bytes, snapshot_version: int) -> AccountState:
+    """Raises `UnknownSnapshot` when newer code wrote it."""
+    _check(snapshot_version)
+    return _ACCOUNT.decode(snapshot)
+
+
+def decode_generation(snapshot: bytes, snapshot_version: int) -> GenerationState:
+    """Raises `UnknownSnapshot` when newer code wrote it."""
+    _check(snapshot_version)
+    return _GENERATION.decode(snapshot)
+
+
+def decode_lot(state: bytes) -> Lot:
+    """A row of `lots`."""
+    return _LOT.decode(state)
+
+
+def _check(snapshot_version: int) -> None:
+    if snapshot_version > SNAPSHOT_VERSION:
+        raise UnknownSnapshot(f"version {snapshot_version}, known is {SNAPSHOT_VERSION}")

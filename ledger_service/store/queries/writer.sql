@@ -1,0 +1,47 @@
+-- What the writer asks, in the order of a batch.
+
+-- name: lock_heads
+SELECT h.stream, h.version, h.snapshot_version, h.snapshot
+FROM unnest($1::text[], $2::text[]) AS wanted (owner, stream)
+JOIN ledger.heads AS h USING (owner, stream)
+ORDER BY h.stream
+FOR NO KEY UPDATE OF h
+
+-- name: clock
+SELECT clock_timestamp()
+
+-- name: find_keys
+-- A statement of its own after the locks: it must see what was committed while we waited.
+SELECT e.log, e.position, e.owner, e.stream, e.version, e.topic, e.state, e.recorded_at, e.actor,
+    e.fingerprint, e.trace_id, e.key_space, e.key_digest
+FROM unnest($1::text[], $2::text[], $3::bytea[]) AS wanted (owner, key_space, key_digest)
+JOIN ledger.events AS e USING (owner, key_space, key_digest)
+
+-- name: load_jobs
+SELECT j.owner, j.generation_id, j.model, j.status, j.created_at, j.due_at, j.deadline, j.epoch,
+    j.fence, j.lease_until, j.to_fetch, j.unreported, j.worker
+FROM unnest($1::text[], $2::text[]) AS wanted (owner, generation_id)
+JOIN ledger.jobs AS j USING (owner, generation_id)
+
+-- name: load_subject_keys
+SELECT owner, wrapped_key FROM ledger.subject_keys WHERE owner = ANY ($1::text[])
+
+-- name: load_debits
+SELECT wanted.debit_id, e.topic, e.state, d.refunded, d.given_back
+FROM unnest($1::text[], $2::text[], $3::bigint[]) AS wanted (owner, debit_id, version)
+JOIN ledger.events AS e
+    ON e.owner = wanted.owner AND e.stream = wanted.owner AND e.version = wanted.version
+LEFT JOIN ledger.debit_refunds AS d
+    ON d.owner = wanted.owner AND d.debit_id = wanted.debit_id
+
+-- name: load_lots
+SELECT l.owner, l.state
+FROM unnest($1::text[], $2::text[]) AS wanted (owner, grant_id)
+JOIN ledger.lots AS l USING (owner, grant_id)
+
+-- name: load_lots_beyond
+SELECT owner, state FROM ledger.lots WHERE owner = ANY ($1::text[]) AND place = 'o'
+
+-- name: append
+SELECT ledger.append_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
+    $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)

@@ -31,6 +31,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     key: str
     http_status: int
     reply: int
+    version: int
     posted: int
     held: int
     available: int

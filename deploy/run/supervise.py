@@ -98,7 +98,7 @@ class _Seat:
 class Supervisor:
     """Runs children until it is told to stop.
 
-    `changed` is called with the pids by name after every start, `complete` once, when every
+    `changed` is called with the lasting children's pids by name after every start, `complete` once, when every
     required child has been ready. `guard` is the writing end of the guard's pipe (`guard.py`).
     """
 
@@ -238,8 +238,8 @@ class Supervisor:
                 os.ftruncate(descriptor, 0)
 
     def _report_pids(self) -> None:
-        seats = self._seats.items()
-        self._changed({name: seat.process.pid for name, seat in seats if seat.process})
+        lasting = [seat for seat in self._seats.values() if not seat.child.once]
+        self._changed({seat.child.name: seat.process.pid for seat in lasting if seat.process})
 
     def _tell_guard(self, line: str) -> None:
         if self._guard is not None:

@@ -104,6 +104,13 @@ def test_every_dependency_has_a_reason() -> None:
     assert [line for line in lines if " # " not in line] == []
 
 
+def test_the_developers_script_needs_nothing_but_python() -> None:
+    """`deploy/dev.py help` runs without any installed package and lists every target."""
+    bare = [sys.executable, "-I", "-S", str(ROOT / "deploy" / "dev.py"), "help"]
+    done = subprocess.run(bare, capture_output=True, text=True, check=True)
+    assert [name for name in dev.TARGETS if f"  {name} " not in done.stdout] == []
+
+
 def test_make_and_the_script_offer_the_same_targets() -> None:
     """`make X` and `python3 deploy/dev.py X` are the same for every X."""
     makefile = (ROOT / "Makefile").read_text()

@@ -98,8 +98,9 @@ class _Seat:
 class Supervisor:
     """Runs children until it is told to stop.
 
-    `changed` is called with the lasting children's pids by name after every start, `complete` once, when every
-    required child has been ready. `guard` is the writing end of the guard's pipe (`guard.py`).
+    `changed` is called after every start with the pids by name of the children that last,
+    `complete` once, when every required child has been ready. `guard` is the writing end of the
+    guard's pipe (`guard.py`).
     """
 
     def __init__(

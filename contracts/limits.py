@@ -38,9 +38,8 @@ LEASE_SECONDS: Final = 8.0
 POST_WINDOW_SECONDS: Final = 3.0
 """How long after a submit claim the worker may still POST to the provider."""
 CLAIMS_PER_REQUEST_MAX: Final = 50
-ATTEMPTS_MAX: Final = 5
-"""Attempts of one generation, those that were certainly not sent left aside."""
-UNSENT_ATTEMPTS_MAX: Final = 50
+ATTEMPTS_MAX: Final = 50
+"""Attempts of one generation; a further one follows only when the last was certainly not sent."""
 UNREPORTED_CLAIMS_MAX: Final = 10
 """Claims in a row that no worker came back from: past it the generation is poison and fails."""
 DUE_MIN_SECONDS: Final = 2.0

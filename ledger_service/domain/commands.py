@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime, timedelta
 
 import msgspec
@@ -15,6 +16,11 @@ class Key(msgspec.Struct, frozen=True):
 
     space: str
     text: str
+
+    @property
+    def digest(self) -> bytes:
+        """The 16 bytes by which the database knows the key."""
+        return hashlib.sha256(self.text.encode()).digest()[:16]
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,194 @@
+"""What a batch writes, gathered command by command."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from ledger_service.domain.account.balance import next_expiry
+from ledger_service.domain.account.state import AccountState, Lot, parked
+from ledger_service.domain.events import Event, encode, topic_of
+from ledger_service.domain.events.account import CreditsGranted, DebitRefunded, LotDerived
+from ledger_service.domain.generation.state import GenerationState, Job
+from ledger_service.domain.world import DebitState, Decision, NewEvent, World
+from ledger_service.engine.loading import Loader
+from ledger_service.engine.submission import Submission
+from ledger_service.store.columns import EventColumns, HeadColumns
+from ledger_service.store.heads import encode_state
+from ledger_service.store.vault import Sealed
+
+
+class Changes:
+    """Events in order, and which heads and rows they leave different."""
+
+    def __init__(self) -> None:
+        self._events = EventColumns()
+        self._heads_at: dict[str, tuple[str, int]] = {}  # stream -> owner, ordinal of its last
+        self._created_lots: set[str] = set()
+        self._jobs: dict[str, Job] = {}
+        self._debits: dict[str, tuple[str, DebitState, int]] = {}
+        self._sealed: list[Sealed] = []
+        self.new_subject_keys: dict[str, bytes] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing to write at all."""
+        return not self._events.stream and not self._jobs
+
+    def add(
+        self, submission: Submission, decision: Decision, now: datetime, sealed: Sealed | None
+    ) -> int:
+        """Add an accepted command; returns the ordinal of its first event in the batch."""
+        first = len(self._events.stream) + 1
+        last = first + len(decision.events) - 1
+        for new in decision.events:
+            self._add_event(submission, new, now)
+            self._heads_at[new.stream] = (new.owner, last)
+            self._note(new, decision)
+        if decision.events:
+            self._events.last[-1] = True
+            if sealed is not None:
+                self._sealed.append(sealed)
+        self._jobs.update(decision.jobs)
+        return first
+
+    def _add_event(self, submission: Submission, new: NewEvent, now: datetime) -> None:
+        columns, key = self._events, new.key
+        columns.owner.append(new.owner)
+        columns.stream.append(new.stream)
+        columns.version.append(new.version)
+        columns.topic.append(topic_of(new.event))
+        columns.state.append(encode(new.event).decode())
+        columns.actor.append(submission.actor)
+        columns.key_space.append(key.space if key else None)
+        columns.key_digest.append(key.digest if key else None)
+        columns.fingerprint.append(submission.fingerprint if key else None)
+        columns.trace_id.append(submission.trace_id)
+        columns.occurred_at.append(submission.occurred_at)
+        columns.recorded_at.append(now)
+        columns.last.append(False)
+
+    def _note(self, new: NewEvent, decision: Decision) -> None:
+        event: Event = new.event
+        if isinstance(event, CreditsGranted | LotDerived):
+            self._created_lots.add(event.grant_id)
+        elif isinstance(event, DebitRefunded):
+            debit = decision.debits[event.debit_id]
+            assert debit is not None
+            self._debits[event.debit_id] = (new.owner, debit, new.version)
+
+    def columns(
+        self, world: World, loader: Loader
+    ) -> tuple[EventColumns, HeadColumns, dict[str, Any]]:
+        """Everything as the store takes it."""
+        heads, lots = HeadColumns(), []
+        for stream in sorted(self._heads_at):
+            owner, at = self._heads_at[stream]
+            is_new = stream in loader.new_streams
+            account = world.accounts.get(stream)
+            if account is not None:
+                head, beyond, left = parked(account)
+                lots += self._lot_rows(owner, head, beyond, left, loader)
+                _add_account(heads, owner, is_new, at, head)
+            else:
+                generation = world.generations[stream]
+                assert generation is not None
+                _add_generation(heads, owner, stream, is_new, at, generation)
+        return self._events, heads, self._rows(lots)
+
+    def _lot_rows(
+        self,
+        owner: str,
+        head: AccountState,
+        beyond: tuple[Lot, ...],
+        left: tuple[Lot, ...],
+        loader: Loader,
+    ) -> list[dict[str, Any]]:
+        """A row when a lot is created, overflows the head, returns to it, or leaves it."""
+        rows = []
+        for lot in head.lots:
+            if lot.grant_id in self._created_lots or lot.grant_id in loader.beyond:
+                rows.append(_lot_row(owner, lot, "h"))
+        for place, lots in (("o", beyond), ("l", left)):
+            for lot in lots:
+                if loader.rows_of_lots.get(lot.grant_id) is not lot:
+                    rows.append(_lot_row(owner, lot, place))
+        return rows
+
+    def _rows(self, lots: list[dict[str, Any]]) -> dict[str, Any]:
+        rows: dict[str, list[Any]] = {
+            "subject_keys": [
+                {"owner": owner, "wrapped_key": wrapped.hex()}
+                for owner, wrapped in self.new_subject_keys.items()
+            ],
+            "vault": [
+                {
+                    "owner": entry.owner,
+                    "digest": entry.digest.hex(),
+                    "ciphertext": entry.ciphertext.hex(),
+                }
+                for entry in self._sealed
+            ],
+            "lots": lots,
+            "debit_refunds": [_debit_row(*debit) for debit in self._debits.values()],
+            "jobs": list(self._jobs.values()),
+        }
+        return {name: listed for name, listed in rows.items() if listed}
+
+
+def _lot_row(owner: str, lot: Lot, place: str) -> dict[str, Any]:
+    return {
+        "owner": owner,
+        "grant_id": lot.grant_id,
+        "place": place,
+        "state": encode_state(lot),
+    }
+
+
+def _debit_row(owner: str, debit: DebitState, version: int) -> dict[str, Any]:
+    return {
+        "owner": owner,
+        "debit_id": debit.debit_id,
+        "amount": debit.amount,
+        "refunded": debit.refunded,
+        "taken": [*(taken.amount for taken in debit.slices), debit.on_credit],
+        "given_back": [*debit.slices_refunded, debit.credit_refunded],
+        "refund_version": version,
+    }
+
+
+def _add_account(heads: HeadColumns, owner: str, is_new: bool, at: int, head: AccountState) -> None:
+    heads.owner.append(owner)
+    heads.stream.append(owner)
+    heads.is_new.append(is_new)
+    heads.version.append(head.version)
+    heads.recorded_at.append(head.recorded_at)
+    heads.at.append(at)
+    heads.posted.append(head.posted)
+    heads.held.append(head.held)
+    heads.debt.append(head.debt)
+    heads.credit_limit.append(head.credit_limit)
+    heads.status.append(head.status)
+    heads.next_expiry_at.append(next_expiry(head))
+    heads.snapshot.append(encode_state(head))
+
+
+def _add_generation(
+    heads: HeadColumns,
+    owner: str,
+    stream: str,
+    is_new: bool,
+    at: int,
+    state: GenerationState,
+) -> None:
+    heads.owner.append(owner)
+    heads.stream.append(stream)
+    heads.is_new.append(is_new)
+    heads.version.append(state.version)
+    heads.recorded_at.append(state.updated_at)
+    heads.at.append(at)
+    for column in (heads.posted, heads.held, heads.debt, heads.credit_limit):
+        column.append(0)
+    heads.status.append(state.status)
+    heads.next_expiry_at.append(None)
+    heads.snapshot.append(encode_state(state))

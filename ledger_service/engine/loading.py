@@ -1,0 +1,84 @@
+"""Turns loaded rows into a world, and loads what decisions ask for under the same locks."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ledger_service.domain.account.state import Lot, with_lots
+from ledger_service.domain.commands import Command, streams
+from ledger_service.domain.world import Need, World
+from ledger_service.store.heads import decode_account, decode_generation
+from ledger_service.store.writing import Loaded, Wanted, WritingConnection
+
+
+class Loader:
+    """Fills a world.
+
+    Lots that came from rows are remembered: `rows_of_lots` tells whether they changed since,
+    `beyond` which of them lay beyond the heads. `new_streams` have no head yet.
+    """
+
+    def __init__(
+        self, connection: WritingConnection, world: World, wanted: Wanted, loaded: Loaded
+    ) -> None:
+        self._connection = connection
+        self._world = world
+        self._clock = loaded.now
+        self.rows_of_lots: dict[str, Lot] = {}
+        self.beyond: set[str] = set()
+        self.new_streams: set[str] = set()
+        self._fill(wanted, loaded)
+
+    def _fill(self, wanted: Wanted, loaded: Loaded) -> None:
+        heads = {head.stream: head for head in loaded.heads}
+        for owner, stream in wanted.streams:
+            head = heads.get(stream)
+            if head is None:
+                self.new_streams.add(stream)
+            if stream == owner:
+                account = decode_account(head.snapshot, head.snapshot_version) if head else None
+                self._world.accounts[stream] = account
+            else:
+                found = decode_generation(head.snapshot, head.snapshot_version) if head else None
+                self._world.generations[stream] = found
+        for job in loaded.jobs:
+            self._world.jobs[job.generation_id] = job
+
+    def time_for(self, command: Command, extra_streams: frozenset[str]) -> datetime:
+        """The database's clock, but never before anything recorded in the command's streams."""
+        now = self._clock
+        for stream in streams(command) | extra_streams:
+            account = self._world.accounts.get(stream)
+            if account is not None and account.recorded_at > now:
+                now = account.recorded_at
+            generation = self._world.generations.get(stream)
+            if generation is not None and generation.updated_at > now:
+                now = generation.updated_at
+        return now
+
+    def holds(self, wanted: frozenset[str]) -> bool:
+        """Whether these streams' heads are locked and loaded."""
+        return all(
+            stream in self._world.accounts or stream in self._world.generations for stream in wanted
+        )
+
+    def load(self, need: Need) -> None:
+        """Load debits and lots of accounts whose heads are locked."""
+        if need.debits:
+            self._world.debits.update(self._connection.load_debits(sorted(need.debits)))
+        if need.lots:
+            loaded = self._connection.load_lots(sorted(need.lots))
+            self._add(loaded, frozenset(owner for owner, _ in need.lots), all_live=False)
+        if need.all_lots:
+            loaded = self._connection.load_lots_beyond(sorted(need.all_lots))
+            self.beyond.update(lot.grant_id for lots in loaded.values() for lot in lots)
+            self._add(loaded, need.all_lots, all_live=True)
+
+    def _add(self, loaded: dict[str, list[Lot]], owners: frozenset[str], *, all_live: bool) -> None:
+        for owner in owners:
+            state = self._world.accounts[owner]
+            assert state is not None
+            known = {lot.grant_id for lot in state.lots}
+            lots = [lot for lot in loaded.get(owner, []) if lot.grant_id not in known]
+            self.rows_of_lots.update({lot.grant_id: lot for lot in lots})
+            self._world.accounts[owner] = with_lots(state, lots, all_live=all_live)

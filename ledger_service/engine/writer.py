@@ -1,0 +1,132 @@
+"""The writer: one thread, one connection, one batch after the other.
+
+A batch is everything that arrived while the last commit was in flight. When a commit's answer
+is lost the writer reconnects and decides the batch again: what had been committed is found by
+its keys, so nothing happens twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from ledger_service.engine.batch import Batch
+from ledger_service.engine.tickets import Inbox, Results, Ticket
+from ledger_service.errors import Contention, LedgerError, OutcomeUnknown, Unavailable
+from ledger_service.store.vault import Vault
+from ledger_service.store.writing import ConnectionLost, StoreRefused, WritingConnection
+
+BATCH_MAX: Final = 256
+CONTENTION_TRIES_MAX: Final = 20
+RECONNECT_SECONDS_MAX: Final = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class Writer:
+    """Takes tickets from the inbox until it closes; `deliver` gets their results."""
+
+    def __init__(
+        self, url: str, vault: Vault, inbox: Inbox, deliver: Callable[[Results], None]
+    ) -> None:
+        self._url = url
+        self._vault = vault
+        self._inbox = inbox
+        self._deliver = deliver
+        self._connection: WritingConnection | None = None
+        self._is_stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take tickets."""
+        self._thread.start()
+
+    def stop(self, timeout_seconds: float) -> None:
+        """Finish what was taken, then end the thread."""
+        self._is_stopping.set()
+        self._thread.join(timeout_seconds)
+
+    def _run(self) -> None:
+        while tickets := self._inbox.take(BATCH_MAX):
+            try:
+                self._settle(tickets)
+            except Exception as error:
+                _log.exception("a batch failed for a reason that nobody foresaw")
+                self._drop_connection()
+                self._fail(tickets, error)
+        self._drop_connection()
+
+    def _settle(self, tickets: list[Ticket]) -> None:
+        """Bring one batch to its end, over contention and lost connections."""
+        tries = 0
+        while True:
+            try:
+                batch = Batch(tickets, self._connected(), self._vault)
+                results = batch.run()
+            except Contention:
+                self._roll_back()
+                tries += 1
+                if tries >= CONTENTION_TRIES_MAX:
+                    return self._fail(tickets, Unavailable("too much contention"))
+                time.sleep(random.uniform(0, 0.005 * 2 ** min(tries, 6)))
+            except ConnectionLost as error:
+                self._drop_connection()
+                tries += 1
+                for ticket in tickets:
+                    ticket.may_be_committed |= error.commit_sent
+                if self._gives_up(tickets, tries):
+                    return self._fail(tickets, error)
+                time.sleep(min(0.02 * 2**tries, RECONNECT_SECONDS_MAX))
+            except StoreRefused:
+                self._roll_back()
+                return self._split(tickets)
+            else:
+                self._inbox.put_back(batch.deferred)
+                self._deliver(results)
+                return None
+
+    def _gives_up(self, tickets: list[Ticket], tries: int) -> bool:
+        """What was certainly not committed fails soon; what may have been is looked into until
+        the database answers again."""
+        if any(ticket.may_be_committed for ticket in tickets):
+            return self._is_stopping.is_set()
+        return tries > 1
+
+    def _split(self, tickets: list[Ticket]) -> None:
+        """The database refuses the batch: find the command that it refuses."""
+        if len(tickets) == 1:
+            _log.exception("refused: %s", type(tickets[0].submission.command).__name__)
+            return self._fail(tickets, LedgerError("the database refused the command"))
+        half = len(tickets) // 2
+        self._settle(tickets[:half])
+        self._settle(tickets[half:])
+        return None
+
+    def _fail(self, tickets: list[Ticket], error: Exception) -> None:
+        results: Results = []
+        for ticket in tickets:
+            if ticket.may_be_committed:
+                results.append((ticket, OutcomeUnknown()))
+            elif isinstance(error, LedgerError):
+                results.append((ticket, error))
+            else:
+                results.append((ticket, LedgerError("internal")))
+        self._deliver(results)
+
+    def _connected(self) -> WritingConnection:
+        if self._connection is None:
+            self._connection = WritingConnection(self._url)
+        return self._connection
+
+    def _roll_back(self) -> None:
+        if self._connection is not None:
+            self._connection.rollback()
+
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,288 @@
+"""The writer's connection: locks, loads and the append, as few round trips as they need.
+
+One connection, one thread. psycopg's errors leave here as the ledger's own:
+`Contention` (reload and decide again) or `ConnectionLost`; anything else is a `StoreRefused`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import psycopg
+from psycopg import errors as pg
+from psycopg.conninfo import make_conninfo
+
+from contracts.api.generations import GenerationStatus
+from ledger_service.domain.account.state import Lot
+from ledger_service.domain.events import decode
+from ledger_service.domain.events.account import CreditsDebited
+from ledger_service.domain.generation.state import Job
+from ledger_service.domain.ids import version_in
+from ledger_service.domain.world import DebitState
+from ledger_service.errors import Contention, Unavailable
+from ledger_service.store.arrays import bytea_array, plain_array, text_array
+from ledger_service.store.columns import EventColumns, HeadColumns, append_values
+from ledger_service.store.heads import decode_lot
+from ledger_service.store.statements import load_statements
+
+LOG: Final = "main"
+CONNECT_TIMEOUT_SECONDS: Final = 2
+
+_SQL: Final = load_statements("writer")
+_SESSION: Final = """
+SET timezone = 'UTC'; SET synchronous_commit = on; SET jit = off;
+SET lock_timeout = '1s'; SET statement_timeout = '5s';
+SET idle_in_transaction_session_timeout = '2s'
+"""
+# PostgreSQL 17 and newer: no transaction of ours may last, whatever its client does.
+_TRANSACTION_TIMEOUT: Final = "SET transaction_timeout = '8s'"
+_KEEPALIVE: Final = {
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 5000,
+}
+
+
+class ConnectionLost(Unavailable):
+    """The connection broke; `commit_sent` says that the commit may have gone through."""
+
+    def __init__(self, reason: str, *, commit_sent: bool) -> None:
+        super().__init__(reason)
+        self.commit_sent = commit_sent
+
+
+class StoreRefused(Exception):
+    """The database refused a batch for a reason that a retry does not cure."""
+
+
+class Head(NamedTuple):
+    """A locked head as stored."""
+
+    stream: str
+    version: int
+    snapshot_version: int
+    snapshot: bytes
+
+
+class KeyRow(NamedTuple):
+    """The event that bears a key, as stored."""
+
+    log: str
+    position: int
+    owner: str
+    stream: str
+    version: int
+    topic: str
+    state: bytes
+    recorded_at: datetime
+    actor: str | None
+    fingerprint: bytes | None
+    trace_id: str | None
+    key_space: str
+    key_digest: bytes
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a batch needs before it can be decided. Streams are (owner, stream)."""
+
+    streams: list[tuple[str, str]]
+    keys: list[tuple[str, str, bytes]]
+    jobs: list[tuple[str, str]]
+    subjects: list[str]
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to `Wanted`; `now` is the database's clock, read after the locks."""
+
+    now: datetime
+    heads: list[Head]
+    keys: list[KeyRow]
+    jobs: list[Job]
+    subject_keys: dict[str, bytes]
+
+
+class WritingConnection:
+    """One open connection for the writer. Raises `ConnectionLost` when it cannot be had."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._connection = psycopg.connect(
+                make_conninfo(url, connect_timeout=CONNECT_TIMEOUT_SECONDS, **_KEEPALIVE),
+                autocommit=True,
+                prepare_threshold=0,
+                cursor_factory=psycopg.RawCursor,
+            )
+            self._connection.execute(_SESSION.encode(), prepare=False)
+            if self._connection.info.server_version >= 170000:
+                self._connection.execute(_TRANSACTION_TIMEOUT, prepare=False)
+        except psycopg.OperationalError as error:
+            raise ConnectionLost(str(error), commit_sent=False) from None
+
+    def close(self) -> None:
+        """Close it; never raises."""
+        self._connection.close()
+
+    def begin(self, wanted: Wanted) -> Loaded:
+        """Open the transaction, lock the heads in the order of their streams, and load."""
+        with self._translated(commit_sent=False), self._connection.pipeline():
+            self._connection.execute("BEGIN")
+            heads = self._cursor()
+            heads.execute(_SQL["lock_heads"], _columns(wanted.streams))
+            rows = self._after_locks(wanted)
+        clock = rows["clock"].fetchone()
+        assert clock is not None
+        subjects = rows["subjects"].fetchall() if "subjects" in rows else []
+        return Loaded(
+            now=clock[0].astimezone(UTC),
+            heads=[Head._make(row) for row in heads.fetchall()],
+            keys=[KeyRow._make(row) for row in rows["keys"].fetchall()] if "keys" in rows else [],
+            jobs=[_job(row) for row in rows["jobs"].fetchall()] if "jobs" in rows else [],
+            subject_keys=dict(subjects),
+        )
+
+    def _after_locks(self, wanted: Wanted) -> dict[str, psycopg.RawCursor[Any]]:
+        """Statements that must see what was committed while the locks were waited for."""
+        queries: dict[str, tuple[str, tuple[str, ...]]] = {"clock": (_SQL["clock"], ())}
+        if wanted.keys:
+            owners, spaces, digests = zip(*wanted.keys, strict=True)
+            parameters = (text_array(owners), text_array(spaces), bytea_array(digests))
+            queries["keys"] = (_SQL["find_keys"], parameters)
+        if wanted.jobs:
+            queries["jobs"] = (_SQL["load_jobs"], _columns(wanted.jobs))
+        if wanted.subjects:
+            queries["subjects"] = (
+                _SQL["load_subject_keys"],
+                (text_array(wanted.subjects),),
+            )
+        cursors = {}
+        for name, (query, values) in queries.items():
+            cursors[name] = self._cursor()
+            cursors[name].execute(query, values)
+        return cursors
+
+    def load_debits(self, wanted: Iterable[tuple[str, str]]) -> dict[str, DebitState | None]:
+        """Debits by id; None for ids that name none of the owner's debits."""
+        pairs = list(wanted)
+        found: dict[str, DebitState | None] = {debit_id: None for _, debit_id in pairs}
+        located = [
+            (owner, debit_id, version)
+            for owner, debit_id in pairs
+            if (version := version_in("dbt", debit_id, owner)) is not None
+        ]
+        if not located:
+            return found
+        owners, ids, versions = zip(*located, strict=True)
+        values = (text_array(owners), text_array(ids), plain_array(versions))
+        for debit_id, topic, state, refunded, given_back in self._fetch("load_debits", values):
+            event = decode(topic, state)
+            if isinstance(event, CreditsDebited) and event.debit_id == debit_id:
+                found[debit_id] = _debit(event, refunded or 0, given_back)
+        return found
+
+    def load_lots(self, wanted: Iterable[tuple[str, str]]) -> dict[str, list[Lot]]:
+        """Lots (owner, grant id) by owner."""
+        return self._lots("load_lots", _columns(list(wanted)))
+
+    def load_lots_beyond(self, owners: Iterable[str]) -> dict[str, list[Lot]]:
+        """All live lots beyond the heads of these accounts, by owner."""
+        return self._lots("load_lots_beyond", (text_array(owners),))
+
+    def commit(self, events: EventColumns, heads: HeadColumns, rows: dict[str, Any]) -> int:
+        """Append and commit in one round trip; returns the position before the first event."""
+        values = append_values(LOG, events, heads, rows)
+        with self._translated(commit_sent=True), self._connection.pipeline():
+            cursor = self._cursor()
+            cursor.execute(_SQL["append"], values)
+            self._connection.execute("COMMIT")
+        row = cursor.fetchone()
+        assert row is not None
+        base: int = row[0]
+        return base
+
+    def end(self) -> None:
+        """Commit a transaction that has nothing to append."""
+        with self._translated(commit_sent=False):
+            self._connection.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Give the locks back; never raises."""
+        try:
+            if not self._connection.closed:
+                self._connection.execute("ROLLBACK")
+        except psycopg.Error:
+            self._connection.close()
+
+    def _cursor(self) -> psycopg.RawCursor[Any]:
+        cursor = self._connection.cursor(binary=True)
+        assert isinstance(cursor, psycopg.RawCursor)
+        return cursor
+
+    def _fetch(self, name: str, values: tuple[str, ...]) -> list[Any]:
+        with self._translated(commit_sent=False):
+            cursor = self._cursor()
+            cursor.execute(_SQL[name], values)
+            return cursor.fetchall()
+
+    def _lots(self, name: str, values: tuple[str, ...]) -> dict[str, list[Lot]]:
+        lots: dict[str, list[Lot]] = {}
+        for owner, state in self._fetch(name, values):
+            lots.setdefault(owner, []).append(decode_lot(state))
+        return lots
+
+    @contextmanager
+    def _translated(self, *, commit_sent: bool) -> Iterator[None]:
+        try:
+            yield
+        except (pg.SerializationFailure, pg.DeadlockDetected, pg.LockNotAvailable) as error:
+            raise Contention(str(error)) from None
+        except pg.UniqueViolation as error:
+            raise Contention(error.diag.constraint_name or "") from None
+        except (pg.AdminShutdown, pg.IdleInTransactionSessionTimeout) as error:
+            raise ConnectionLost(str(error), commit_sent=commit_sent) from None
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            if self._connection.closed or self._connection.broken:
+                raise ConnectionLost(str(error), commit_sent=commit_sent) from None
+            raise StoreRefused(str(error)) from None
+        except psycopg.Error as error:
+            raise StoreRefused(str(error)) from None
+
+
+def _columns(pairs: list[tuple[str, str]]) -> tuple[str, str]:
+    return text_array([first for first, _ in pairs]), text_array([second for _, second in pairs])
+
+
+def _job(row: Any) -> Job:
+    return Job(
+        owner=row[0],
+        generation_id=row[1],
+        model=row[2],
+        status=GenerationStatus(row[3]),
+        created_at=row[4],
+        due_at=row[5],
+        deadline=row[6],
+        epoch=row[7],
+        fence=row[8],
+        lease_until=row[9],
+        to_fetch=row[10],
+        unreported=row[11],
+        worker=row[12],
+    )
+
+
+def _debit(event: CreditsDebited, refunded: int, given_back: list[int] | None) -> DebitState:
+    *slices, credit = given_back or [0] * (len(event.slices) + 1)
+    return DebitState(
+        debit_id=event.debit_id,
+        amount=event.amount,
+        slices=event.slices,
+        on_credit=event.on_credit,
+        refunded=refunded,
+        slices_refunded=tuple(slices),
+        credit_refunded=credit,
+        generation_id=event.generation_id,
+    )

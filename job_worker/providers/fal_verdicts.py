@@ -85,7 +85,8 @@ def of_result(
 ) -> ProviderRejected | ProviderUnavailable:
     """The meaning of a result's answer other than 200.
 
-    A 5xx is the model's verdict only if it is written as one; otherwise a gateway stumbled.
+    A 5xx is the model's verdict only if it is written as one. The platform's own failures are in
+    the status, which said that the job succeeded: here they only mean that a gateway stumbled.
     """
     fields = _decode(body)
     error_type, message = _describe(headers, fields)
@@ -101,7 +102,7 @@ def of_result(
         return ProviderUnavailable("not_complete")
     if 400 <= status < 500:
         return _verdict(error_type or "provider_error", message, headers, status)
-    if status >= 500 and (is_model_error or headers.get("x-fal-error-type")):
+    if is_model_error:
         return _verdict(error_type or "provider_error", message, headers, status)
     return ProviderUnavailable(f"http_{status}")
 

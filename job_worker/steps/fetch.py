@@ -24,5 +24,6 @@ async def fetch(claim: Claim, provider: FalQueue, media: MediaStore) -> ReportEv
         error.billable_units = error.billable_units or billable_units
         return ended(error, cancel_requested=claim.cancel_requested)
     except ProviderUnavailable as error:
-        return unsettled(error, completed=True)
+        # fal re-runs a job on its own account: then it is to be polled again, not fetched.
+        return unsettled(error, completed=error.reason != "not_complete")
     return SucceededReport(asset=asset, billable_units=billable_units)

@@ -111,7 +111,7 @@ class Transport:
             raise _failure(operation, response)
         try:
             return msgspec.json.decode(response.content, type=reply_type)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             raise LedgerUnavailable(operation, "unreadable") from None
 
 
@@ -119,7 +119,7 @@ def _failure(operation: str, response: httpx.Response) -> LedgerRejected | Ledge
     try:
         problem, fields = Problem.parse(response.content)
         code = problem.code
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         # A proxy's page, not the ledger's own answer.
         code, fields = f"http_{response.status_code}", {}
     if 400 <= response.status_code < 500:

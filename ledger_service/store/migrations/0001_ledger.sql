@@ -162,8 +162,8 @@ CREATE TABLE ledger.leadership (
     lease_until timestamptz NOT NULL
 );
 
-CREATE TABLE ledger.worker_activity (
-    worker text COLLATE "C" PRIMARY KEY,
+CREATE TABLE ledger.work_activity (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     last_claim_at timestamptz NOT NULL
 );
 

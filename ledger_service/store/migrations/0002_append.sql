@@ -119,11 +119,11 @@ BEGIN
             refund_version = excluded.refund_version;
     END IF;
     IF p_rows -> 'jobs' IS NOT NULL THEN
-        -- A job that is due at another time than before is rung afresh.
+        -- Whoever made a job rings for it once; the clockwork rings from `ring_at` on.
         INSERT INTO ledger.jobs AS j (owner, generation_id, model, status, created_at, due_at,
             deadline, epoch, fence, lease_until, to_fetch, unreported, worker, ring_at)
         SELECT owner, generation_id, model, status, created_at, due_at, deadline, epoch, fence,
-            lease_until, to_fetch, unreported, worker, due_at
+            lease_until, to_fetch, unreported, worker, due_at + interval '2 seconds'
         FROM json_to_recordset(p_rows -> 'jobs')
             AS n (owner text, generation_id text, model text, status text,
                 created_at timestamptz, due_at timestamptz, deadline timestamptz, epoch bigint,

@@ -38,6 +38,6 @@ GRANT INSERT ON ledger.events TO ledger_app;
 GRANT UPDATE (last) ON ledger.logs TO ledger_app;
 GRANT INSERT, UPDATE ON
 ledger.heads, ledger.lots, ledger.debit_refunds, ledger.jobs, ledger.leadership,
-ledger.worker_activity, ledger.api_keys TO ledger_app;
+ledger.work_activity, ledger.api_keys TO ledger_app;
 -- Erasing a person deletes the vault's rows and destroys the subject's key.
 GRANT INSERT, DELETE ON ledger.vault, ledger.subject_keys TO ledger_app;

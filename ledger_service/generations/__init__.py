@@ -1,0 +1,1 @@
+"""Generations beyond the pure state machine: catalogue, claims, doorbell, deadlines, webhooks."""

@@ -1,0 +1,50 @@
+-- The clockwork's own statements. All of it goes by the database's clock.
+
+-- name: lead
+-- One row per role. A holder renews; another takes over when the lease has run out, with a new
+-- epoch. No row comes back while somebody else leads.
+INSERT INTO ledger.leadership AS l (role, epoch, holder, lease_until)
+VALUES ($1, 1, $2, clock_timestamp() + $3::interval)
+ON CONFLICT (role) DO UPDATE SET
+    epoch = CASE WHEN l.holder = excluded.holder THEN l.epoch ELSE l.epoch + 1 END,
+    holder = excluded.holder,
+    lease_until = excluded.lease_until
+WHERE l.holder = excluded.holder OR l.lease_until < clock_timestamp()
+RETURNING epoch
+
+-- name: step_down
+UPDATE ledger.leadership SET lease_until = clock_timestamp()
+WHERE role = $1 AND holder = $2 AND epoch = $3
+
+-- name: ring_due
+-- Jobs to ring now, each with its own back-off from 2 s to 60 s, only for the leader.
+UPDATE ledger.jobs AS j SET
+    rings = j.rings + 1,
+    ring_at = clock_timestamp() + least(2 ^ least(j.rings + 1, 6), 60) * interval '1 second'
+FROM (
+    SELECT owner, generation_id FROM ledger.jobs
+    WHERE due_at <= clock_timestamp() AND ring_at <= clock_timestamp()
+    ORDER BY due_at
+    LIMIT $3
+    FOR UPDATE SKIP LOCKED
+) AS due
+WHERE j.owner = due.owner AND j.generation_id = due.generation_id
+    AND EXISTS (
+        SELECT FROM ledger.leadership
+        WHERE role = $1 AND epoch = $2 AND lease_until > clock_timestamp()
+    )
+RETURNING j.generation_id
+
+-- name: expiring
+SELECT owner FROM ledger.heads
+WHERE next_expiry_at <= clock_timestamp() ORDER BY next_expiry_at LIMIT $1
+
+-- name: overdue
+-- Not while no worker asks for work: a job must not be ended because nobody could do it.
+SELECT owner, generation_id FROM ledger.jobs
+WHERE due_at IS NOT NULL AND deadline <= clock_timestamp()
+    AND EXISTS (
+        SELECT FROM ledger.work_activity
+        WHERE last_claim_at > clock_timestamp() - interval '30 seconds'
+    )
+ORDER BY deadline LIMIT $1

@@ -1,0 +1,75 @@
+"""A replay of the log ends where the live ledger is, and tells when it does not."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ledger_service.audit.replay import replay
+from ledger_service.domain.events.account import CreditsDebited
+from ledger_service.engine.engine import Engine
+from ledger_service.errors import Rejected
+from tests.fixtures.engines import debit, grant, refund, running_engine
+from tests.fixtures.services import Database
+
+pytestmark = pytest.mark.slow
+
+
+async def _random_life(engine: Engine, owner: str, seed: int) -> None:
+    chance = random.Random(seed)
+    debits: list[str] = []
+    for _ in range(60):
+        what = chance.random()
+        try:
+            if what < 0.5:
+                expires = datetime.now(UTC) + timedelta(milliseconds=chance.randint(50, 5_000))
+                await grant(
+                    engine,
+                    chance.randint(1, 20),
+                    owner,
+                    expires_at=expires if chance.random() < 0.3 else None,
+                    priority=chance.randint(0, 100),
+                )
+            elif what < 0.8 or not debits:
+                done = await debit(engine, chance.randint(1, 30), owner)
+                assert done.answer is not None
+                assert isinstance(done.answer.event, CreditsDebited)
+                debits.append(done.answer.event.debit_id)
+            else:
+                await refund(engine, chance.choice(debits), chance.randint(1, 10), owner=owner)
+        except Rejected:
+            continue
+
+
+def test_a_replay_ends_where_the_ledger_is(database: Database) -> None:
+    """Lots beyond the head, lots with nothing left, expiry and grace included."""
+
+    async def scenario() -> None:
+        async with running_engine(database.url) as one, running_engine(database.url) as other:
+            lives = [_random_life((one, other)[n % 2], f"demo/user-{n}", n) for n in range(8)]
+            await asyncio.gather(*lives)
+
+    asyncio.run(scenario())
+    report = replay(database.url)
+    assert report.differences == []
+    assert report.events > 200
+    assert report.accounts == 8
+    with database.connect() as connection:
+        row = connection.execute("SELECT count(*) FROM ledger.lots WHERE place = 'o'").fetchone()
+    assert row is not None, "the scenario must reach beyond the head"
+
+
+def test_a_replay_finds_a_balance_that_the_log_does_not_explain(database: Database) -> None:
+    """A head changed behind the ledger's back is reported."""
+
+    async def scenario() -> None:
+        async with running_engine(database.url) as engine:
+            await grant(engine, 100)
+
+    asyncio.run(scenario())
+    with database.connect() as connection:
+        connection.execute("UPDATE ledger.heads SET posted = posted + 1")
+    assert len(replay(database.url).differences) == 1

@@ -107,7 +107,7 @@ class Changes:
         """A row when a lot is created, overflows the head, returns to it, or leaves it."""
         rows = []
         for lot in head.lots:
-            if lot.grant_id in self._created_lots or lot.grant_id in loader.beyond:
+            if lot.grant_id in self._created_lots or lot.grant_id in loader.rows_of_lots:
                 rows.append(_lot_row(owner, lot, "h"))
         for place, lots in (("o", beyond), ("l", left)):
             for lot in lots:

@@ -14,8 +14,8 @@ from ledger_service.store.writing import Loaded, Wanted, WritingConnection
 class Loader:
     """Fills a world.
 
-    Lots that came from rows are remembered: `rows_of_lots` tells whether they changed since,
-    `beyond` which of them lay beyond the heads. `new_streams` have no head yet.
+    Lots that came from rows are remembered in `rows_of_lots`, so that one can tell whether they
+    changed since. `new_streams` have no head yet.
     """
 
     def __init__(
@@ -25,7 +25,6 @@ class Loader:
         self._world = world
         self._clock = loaded.now
         self.rows_of_lots: dict[str, Lot] = {}
-        self.beyond: set[str] = set()
         self.new_streams: set[str] = set()
         self._fill(wanted, loaded)
 
@@ -71,7 +70,6 @@ class Loader:
             self._add(loaded, frozenset(owner for owner, _ in need.lots), all_live=False)
         if need.all_lots:
             loaded = self._connection.load_lots_beyond(sorted(need.all_lots))
-            self.beyond.update(lot.grant_id for lots in loaded.values() for lot in lots)
             self._add(loaded, need.all_lots, all_live=True)
 
     def _add(self, loaded: dict[str, list[Lot]], owners: frozenset[str], *, all_live: bool) -> None:

@@ -88,9 +88,7 @@ def test_the_first_grant_opens_the_account() -> None:
     ],
 )
 @pytest.mark.parametrize("granted_in_order", [True, False])
-def test_burn_order(
-    first: dict[str, Any], second: dict[str, object], granted_in_order: bool
-) -> None:
+def test_burn_order(first: dict[str, Any], second: dict[str, Any], granted_in_order: bool) -> None:
     """Priority, then expiry, then not purchased, then unit cost, then age decide who burns."""
     ledger = MemoryLedger()
     if first == second or granted_in_order:

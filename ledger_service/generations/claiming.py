@@ -7,7 +7,7 @@ from typing import Any
 from contracts.jobs import Claim, ClaimedAttempt, Step
 from ledger_service.domain.generation.state import Attempt, Claimed
 from ledger_service.generations.catalogue import Catalogue
-from ledger_service.generations.signing import Signer
+from ledger_service.signing import Signer
 
 WEBHOOK_PURPOSE = "webhook"
 

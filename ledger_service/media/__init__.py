@@ -1,0 +1,1 @@
+"""Stored assets as their owners reach them: links that expire."""

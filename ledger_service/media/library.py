@@ -1,0 +1,103 @@
+"""Links to stored assets, and the bytes behind them when the storage is a local folder.
+
+An object store signs its own links; for a folder the ledger serves the file itself, to whoever
+holds a link that it signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import msgspec
+import obstore
+from obstore.store import LocalStore, from_url
+
+from contracts.problems import ProblemCode
+from ledger_service.errors import Rejected
+from ledger_service.signing import Signer
+
+LINK_LIFE: Final = timedelta(hours=1)
+PURPOSE: Final = "media"
+PIECE_BYTES: Final = 256 * 1024
+
+
+class Link(msgspec.Struct, frozen=True):
+    """Where an asset can be had until `expires_at`."""
+
+    url: str
+    expires_at: datetime
+
+
+class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
+    """An asset that is about to be sent: bytes `start` up to (not including) `end`."""
+
+    size_bytes: int
+    start: int
+    end: int
+    pieces: AsyncIterator[bytes]
+
+
+class MediaLibrary:
+    """Assets under `storage_url` (`file:///…` or `s3://…`)."""
+
+    def __init__(self, storage_url: str, signer: Signer) -> None:
+        self._signer = signer
+        self._is_local = storage_url.startswith("file://")
+        self._store: Any = None
+        if self._is_local:
+            self._store = LocalStore(storage_url.removeprefix("file://"), mkdir=True)
+        elif storage_url:
+            self._store = from_url(storage_url)
+
+    async def link(self, key: str, base_url: str) -> Link:
+        """A fresh link; `base_url` is how the caller reached the ledger."""
+        expires_at = datetime.now(UTC).replace(microsecond=0) + LINK_LIFE
+        if self._store is not None and not self._is_local:
+            url = await obstore.sign_async(self._store, "GET", key, LINK_LIFE)
+            return Link(url, expires_at)
+        expires = int(expires_at.timestamp())
+        query = {"expires": expires, "signature": self._signer.sign(PURPOSE, key, expires)}
+        return Link(f"{base_url.rstrip('/')}/v1/media/{key}?{urlencode(query)}", expires_at)
+
+    async def open(
+        self, key: str, expires: int, signature: str, wanted: tuple[int | None, int | None] | None
+    ) -> StoredFile:
+        """Open a local asset, or the `wanted` part of it (first and last byte, as in a Range).
+
+        Raises `Rejected` (`not_found`) for a link that is not ours, has expired, or whose asset
+        is gone; all of them look the same.
+        """
+        is_genuine = self._signer.is_genuine(signature, PURPOSE, key, expires)
+        if not self._is_local or not is_genuine or expires < datetime.now(UTC).timestamp():
+            raise Rejected(ProblemCode.NOT_FOUND)
+        try:
+            meta = await obstore.head_async(self._store, key)
+        except FileNotFoundError:
+            raise Rejected(ProblemCode.NOT_FOUND) from None
+        size = meta["size"]
+        start, end = _bounds(wanted, size)
+        return StoredFile(
+            size_bytes=size, start=start, end=end, pieces=self._pieces(key, start, end)
+        )
+
+    async def _pieces(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
+        while start < end:
+            stop = min(start + PIECE_BYTES, end)
+            piece = await obstore.get_range_async(self._store, key, start=start, end=stop)
+            yield bytes(piece)
+            start = stop
+
+
+def _bounds(wanted: tuple[int | None, int | None] | None, size: int) -> tuple[int, int]:
+    """The half-open interval that a Range asks for; the whole asset when it makes no sense."""
+    if wanted is None or size == 0:
+        return 0, size
+    first, last = wanted
+    if first is None:
+        return max(size - (last or 0), 0), size
+    if first >= size:
+        return 0, size
+    return first, size if last is None else min(last + 1, size)

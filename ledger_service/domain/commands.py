@@ -12,15 +12,18 @@ from ledger_service.domain.ids import generation_stream
 
 
 class Key(msgspec.Struct, frozen=True):
-    """An idempotency key within its space: `k` API keys, `u` end users, `s` the system."""
+    """An idempotency key within its space: `k` API keys, `u` end users, `s` the system.
+
+    `digest` is made of the text: the 16 bytes by which the database knows the key.
+    """
 
     space: str
     text: str
+    digest: bytes = b""
 
-    @property
-    def digest(self) -> bytes:
-        """The 16 bytes by which the database knows the key."""
-        return hashlib.sha256(self.text.encode()).digest()[:16]
+    def __post_init__(self) -> None:
+        digest = hashlib.sha256(self.text.encode()).digest()[:16]
+        msgspec.structs.force_setattr(self, "digest", digest)
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):

@@ -55,19 +55,16 @@ def boot() -> None:
 class Steps:
     """The steps with everything they need; called with a claim, it performs its step."""
 
-    def __init__(self, settings: Settings, connections_max: int) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._listing_complete = settings.provider_listing_complete
         self._provider = FalQueue(
             queue_url=settings.fal_queue_url,
             api_url=settings.fal_api_url,
             key=settings.fal_key.value,
-            connections_max=connections_max,
+            # One for each bell that is answered, and for as many pulled generations.
+            submits_max=2 * settings.threads,
         )
-        self._media = MediaStore(
-            settings.storage_url,
-            MediaHosts(settings.fal_media_hosts),
-            connections_max=connections_max,
-        )
+        self._media = MediaStore(settings.storage_url, MediaHosts(settings.fal_media_hosts))
 
     def __call__(self, held: Held) -> Awaitable[ReportEvent]:
         """Perform the one step that the claim permits."""
@@ -93,18 +90,17 @@ class WorkerProcess:
     """The event loop with all that runs on it: bells being answered, and the pull."""
 
     def __init__(self, settings: Settings) -> None:
-        # Each of the bells and as many pulled generations may be in a call at the same time.
-        connections_max = 2 * settings.threads + 1
         self._ledger = WorkClient(
             settings.ledger_url,
             settings.ledger_work_key.value,
             worker=f"{socket.gethostname()}:{os.getpid()}",
-            connections_max=connections_max,
         )
-        self._steps = Steps(settings, connections_max)
+        self._steps = Steps(settings)
         self._carrier = Carrier(self._ledger, self._steps)
-        self._puller = Puller(self._carrier, slots=settings.threads)
         self._bells: set[asyncio.Task[None]] = set()
+        self._puller = Puller(
+            self._carrier, slots=settings.threads, busy_elsewhere=lambda: len(self._bells)
+        )
         self._draining: concurrent.futures.Future[None] | None = None
         self._loop = LoopThread("steps")
         self._pull = self._loop.start(self._puller.run())

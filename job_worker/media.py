@@ -67,7 +67,7 @@ class MediaStore:
     and `ProviderUnavailable` when another try may do better, our own storage's trouble included.
     """
 
-    def __init__(self, storage_url: str, hosts: MediaHosts, *, connections_max: int = 32) -> None:
+    def __init__(self, storage_url: str, hosts: MediaHosts) -> None:
         self._hosts = hosts
         self._store = _open_store(storage_url)
         self._copies = asyncio.Semaphore(COPIES_MAX)
@@ -75,7 +75,7 @@ class MediaStore:
         self._client = httpx.AsyncClient(
             headers={"Accept-Encoding": "identity"},
             timeout=httpx.Timeout(STALL_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
-            limits=httpx.Limits(max_connections=connections_max, keepalive_expiry=3.0),
+            limits=httpx.Limits(max_connections=COPIES_MAX, keepalive_expiry=3.0),
             trust_env=False,
             follow_redirects=False,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from typing import Final
 
 from contracts.client import LedgerRejected, LedgerUnavailable
@@ -20,14 +21,20 @@ log: Final = logging.getLogger(__name__)
 PULL_SECONDS: Final = 2.0
 PULL_JITTER_SECONDS: Final = 0.5
 PULL_BACK_OFF_MAX_SECONDS: Final = 8.0
+PULL_GATHER_SECONDS: Final = 0.05
 
 
 class Puller:
-    """Pulls while it runs, and carries at most `slots` pulled generations at once."""
+    """Pulls while it runs, and carries at most `slots` pulled generations at once.
 
-    def __init__(self, carrier: Carrier, slots: int) -> None:
+    `busy_elsewhere` counts the slots that the doorbell fills: a process that is busy with bells
+    needs no pull, and would only take from them what they ring for.
+    """
+
+    def __init__(self, carrier: Carrier, *, slots: int, busy_elsewhere: Callable[[], int]) -> None:
         self._carrier = carrier
         self._slots = slots
+        self._busy_elsewhere = busy_elsewhere
         self._carried: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -39,7 +46,8 @@ class Puller:
                 pause_seconds + random.uniform(-PULL_JITTER_SECONDS, PULL_JITTER_SECONDS)
             )
             try:
-                await self._pull_while_plenty()
+                while await self._pull():
+                    await self._some_slots()
                 pause_seconds = PULL_SECONDS
             except LedgerUnavailable as error:
                 pause_seconds = min(2 * pause_seconds, PULL_BACK_OFF_MAX_SECONDS)
@@ -59,14 +67,22 @@ class Puller:
             task.cancel()
         await asyncio.gather(*self._carried, return_exceptions=True)
 
-    async def _pull_while_plenty(self) -> None:
-        """One pull, and more of them at once while each comes back full."""
-        while (most := min(self._slots - len(self._carried), CLAIMS_PER_REQUEST_MAX)) > 0:
-            found = await self._carrier.claim_due(most)
-            for held in found:
-                self._carry(held)
-            if len(found) < most:
-                return
+    async def _pull(self) -> bool:
+        """Claim what is due, up to the free slots; true when there may be more of it."""
+        free = self._slots - len(self._carried) - self._busy_elsewhere()
+        if free <= 0:
+            return False
+        most = min(free, CLAIMS_PER_REQUEST_MAX)
+        found = await self._carrier.claim_due(most)
+        for held in found:
+            self._carry(held)
+        return len(found) == most
+
+    async def _some_slots(self) -> None:
+        """Wait until slots are free, and a moment more, so that one claim asks for several."""
+        if len(self._carried) >= self._slots:
+            await asyncio.wait(set(self._carried), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(PULL_GATHER_SECONDS)
 
     def _carry(self, held: Held) -> None:
         task = asyncio.create_task(self._carrier.carry(held))

@@ -15,7 +15,7 @@ from contracts.api.generations import (
     ModelsReply,
 )
 from contracts.api.grants import GrantReply, GrantRequest
-from contracts.client.transport import Transport, segment
+from contracts.client.transport import CONNECTIONS_MAX, Transport, segment
 
 Reply = TypeVar("Reply")
 
@@ -27,7 +27,9 @@ class LedgerClient:
     so a caller that got `LedgerUnavailable` asks again with the same key.
     """
 
-    def __init__(self, base_url: str, api_key: str, *, connections_max: int = 32) -> None:
+    def __init__(
+        self, base_url: str, api_key: str, *, connections_max: int = CONNECTIONS_MAX
+    ) -> None:
         self._transport = Transport(base_url, api_key, connections_max=connections_max)
 
     async def __aenter__(self) -> Self:

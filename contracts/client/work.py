@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from contracts.client.transport import Transport, segment
+from contracts.client.transport import CONNECTIONS_MAX, Transport, segment
 from contracts.jobs import Claim, ClaimsReply, ClaimsRequest, ReportReply, ReportRequest
 
 
@@ -13,7 +13,7 @@ class WorkClient:
     """Needs a key with the scope `work`. `worker` names the process in the ledger's records."""
 
     def __init__(
-        self, base_url: str, api_key: str, *, worker: str, connections_max: int = 32
+        self, base_url: str, api_key: str, *, worker: str, connections_max: int = CONNECTIONS_MAX
     ) -> None:
         self._transport = Transport(base_url, api_key, connections_max=connections_max)
         self._worker = worker

@@ -24,6 +24,8 @@ from job_worker.providers import fal_verdicts
 CONNECT_TIMEOUT_SECONDS: Final = 2.0
 SUBMIT_TIMEOUT_SECONDS: Final = 10.0
 READ_TIMEOUT_SECONDS: Final = 8.0
+READ_CONNECTIONS_MAX: Final = 8
+"""Few, because each call looks at all of them."""
 ANSWER_MAX_BYTES: Final = 4 * 1024**2
 MEDIA_LIFE_SECONDS: Final = 3 * 24 * 3600
 """How long fal keeps the media: we copy them at once, so this only has to outlast our outages."""
@@ -63,9 +65,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 class FalQueue:
     """fal's queue under one key. Raises `ProviderRejected` and `ProviderUnavailable` only."""
 
-    def __init__(
-        self, *, queue_url: str, api_url: str, key: str, connections_max: int = 32
-    ) -> None:
+    def __init__(self, *, queue_url: str, api_url: str, key: str, submits_max: int = 32) -> None:
         self._queue_url = queue_url
         self._api_url = api_url
         headers = {
@@ -77,13 +77,13 @@ class FalQueue:
         timeout = httpx.Timeout(READ_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
         self._reads = httpx.AsyncClient(
             headers=headers, timeout=timeout, trust_env=False,
-            limits=httpx.Limits(max_connections=connections_max, keepalive_expiry=3.0),
+            limits=httpx.Limits(max_connections=READ_CONNECTIONS_MAX, keepalive_expiry=3.0),
         )  # fmt: skip
         # A kept connection may have died in silence, and then nobody could tell a submit that
         # was never sent from one whose answer was lost: each submit opens its own.
         self._submits = httpx.AsyncClient(
             headers=headers, timeout=timeout, trust_env=False,
-            limits=httpx.Limits(max_connections=connections_max, max_keepalive_connections=0),
+            limits=httpx.Limits(max_connections=submits_max, max_keepalive_connections=0),
         )  # fmt: skip
 
     async def close(self) -> None:

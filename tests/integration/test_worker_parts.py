@@ -185,7 +185,7 @@ def test_a_late_claim_posts_nothing(ledger: StubLedger, tmp_path: Path) -> None:
     now = time.monotonic()
 
     async def submit(held: Held) -> Any:
-        return await Steps(settings, 1)(held)
+        return await Steps(settings)(held)
 
     late = asyncio.run(submit(Held(claim, now - POST_WINDOW_SECONDS)))
     assert (late.reason, late.sent, late.retryable) == ("not_sent_in_time", False, True)

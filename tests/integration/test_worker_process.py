@@ -15,6 +15,7 @@ from typing import Any
 import dramatiq
 import httpx
 import pytest
+import redis
 from dramatiq.brokers.redis import RedisBroker
 
 from contracts.jobs import DOORBELL_ACTOR, DOORBELL_QUEUE, SucceededReport
@@ -107,18 +108,25 @@ def eventually(condition: Callable[[], Any], seconds: float = DEADLINE_SECONDS) 
         time.sleep(0.05)
 
 
-def ring(valkey: Valkey, job: StubJob) -> None:
+def ring(valkey: Valkey, generation_id: object) -> None:
     """Ring the doorbell, as the ledger does."""
     broker = RedisBroker(url=valkey.url)  # type: ignore[no-untyped-call]
     message: dramatiq.Message[Any] = dramatiq.Message(
         queue_name=DOORBELL_QUEUE,
         actor_name=DOORBELL_ACTOR,
-        args=(job.generation_id,),
+        args=(generation_id,),
         kwargs={},
         options={},
     )
     broker.enqueue(message)
     broker.client.close()
+
+
+def waiting_and_dead(valkey: Valkey) -> tuple[Any, Any]:
+    """How many bells have not been answered, and how many were dead letters."""
+    with redis.Redis.from_url(valkey.url) as client:
+        key = f"dramatiq:{DOORBELL_QUEUE}"
+        return client.hlen(f"{key}.msgs"), client.zcard(f"{key}.XQ")
 
 
 def nowhere() -> str:
@@ -144,7 +152,7 @@ def test_one_bell_and_four_calls_carry_an_instant_job(bench: Bench, valkey: Valk
     """One bell brings an instant job to its verified asset, with four calls of the ledger."""
     bench.start(valkey.url)
     job = bench.ledger.add()
-    ring(valkey, job)
+    ring(valkey, job.generation_id)
     eventually(lambda: job.ended)
     assert outcome_of(job) == ("succeeded", "")
     assert job.calls <= 4
@@ -175,9 +183,21 @@ def test_the_bell_is_heard_again_after_an_outage(bench: Bench, valkey: Valkey) -
     valkey.restart()
     # Not due by the clock: only a bell brings the worker to ask for it by name.
     rung = bench.ledger.add(due_in_seconds=3600)
-    ring(valkey, rung)
+    ring(valkey, rung.generation_id)
     eventually(lambda: rung.calls)
     assert worker.popen.poll() is None
+
+
+def test_senseless_bells_harm_nobody(bench: Bench, valkey: Valkey) -> None:
+    """A bell for nothing is answered once and gone; only one that is a bug stays as dead letter."""
+    bench.start(valkey.url)
+    done = bench.ledger.add()
+    eventually(lambda: done.ended)
+    for generation_id in ("gen_unknown", "../../v1/work", done.generation_id, 7, "x" * 5000):
+        ring(valkey, generation_id)
+    eventually(lambda: waiting_and_dead(valkey) == (0, 2))
+    job = bench.ledger.add()
+    eventually(lambda: job.ended)
 
 
 OUTCOMES = {
@@ -245,7 +265,7 @@ def test_sigterm_ends_it_in_order(bench: Bench, valkey: Valkey, with_valkey: boo
     """One SIGTERM in the middle of a step ends the worker with 0, whether or not Valkey lives."""
     worker = bench.start(valkey.url)
     job = bench.ledger.add("a sunset [[fal:lost-submit]]")
-    ring(valkey, job)
+    ring(valkey, job.generation_id)
     eventually(lambda: bench.accepted_submits(job))
     if not with_valkey:
         valkey.kill()

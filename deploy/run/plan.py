@@ -35,6 +35,8 @@ CALLER_SCOPES = ["grant", "spend", "refund", "read", "audit", "admin"]
 # A recovery after a crash may take long, and the previous server may still be closing.
 PATIENT_ATTEMPTS = 12
 PATIENT_SECONDS = 300.0
+# Clockwork and worker listen on nothing; who has lived this long has read its settings.
+SETTLE_SECONDS = 1.5
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,7 +185,9 @@ class Planner:
         address = f"{self.ledger_url}/docs"
         self.children.append(Child(command=serve, after=("keys",), ready=is_ready, address=address))
         clockwork = python_command("clockwork", "ledger_service", "clockwork", env=env)
-        self.children.append(Child(command=clockwork, after=("keys",), settle_seconds=0.5))
+        self.children.append(
+            Child(command=clockwork, after=("keys",), settle_seconds=SETTLE_SECONDS)
+        )
 
     def _worker(self, valkey: str, fal: Mapping[str, str], storage: str) -> None:
         env = {
@@ -196,7 +200,7 @@ class Planner:
         worker = Child(
             command=python_command("worker", "job_worker", env=env, stop_seconds=15.0),
             after=("ledger", *self._started("valkey", "fal")),
-            settle_seconds=0.5,
+            settle_seconds=SETTLE_SECONDS,
             address=f"media in {storage}",
         )
         self.children.append(worker)

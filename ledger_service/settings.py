@@ -21,6 +21,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     `database_url` is for the serving role; `database_owner_url` for migrations alone.
     `vault_key` is the master key of personal data (32 bytes, base64url); `webhook_secret` signs
     webhook and media links. An empty `webhook_base_url` means that providers are only polled.
+    `public_url` is how callers reach the ledger; when it is empty, links go by the Host header.
     """
 
     database_url: str
@@ -31,6 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     webhook_secret: str = ""
     webhook_base_url: str = ""
     storage_url: str = ""
+    public_url: str = ""
     ledger_host: str = "127.0.0.1"
     ledger_port: Port = 8080
     generation_deadline_seconds: Seconds | None = None

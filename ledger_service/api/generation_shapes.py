@@ -1,0 +1,68 @@
+"""Generations as the API shows them now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from contracts.api.generations import Failure, Generation, Result
+from ledger_service.domain.generation.state import GenerationState
+from ledger_service.media.library import Link
+from ledger_service.store.generation_reads import GenerationView
+
+
+def generation_of(view: GenerationView, link: Link | None) -> Generation:
+    """The generation with its money; `link` serves its asset, if it has one."""
+    state, private = view.state, view.private or {}
+    return Generation(
+        generation_id=state.generation_id,
+        account_id=state.account_id,
+        model=state.model,
+        status=state.status,
+        input=private.get("input", {}),
+        price=state.price,
+        charged=state.price if state.debit_id else 0,
+        refunded=view.refunded,
+        debit_id=state.debit_id,
+        refund_id=state.refund_id,
+        quote_id=None,
+        reference=state.reference,
+        metadata=private.get("metadata", {}),
+        attempts=len(state.attempts),
+        failure=_failure(state, view.ending_private),
+        result=_result(state, link),
+        cancel_requested_at=None,
+        created_at=state.created_at,
+        updated_at=state.updated_at,
+        finished_at=state.finished_at,
+    )
+
+
+def _failure(state: GenerationState, private: dict[str, Any] | None) -> Failure | None:
+    if state.ending is None:
+        return None
+    message = (private or {}).get("message") or _MESSAGES.get(state.ending.reason, "")
+    return Failure(reason=state.ending.reason, message=message, retryable=state.ending.retryable)
+
+
+def _result(state: GenerationState, link: Link | None) -> Result | None:
+    asset = state.asset
+    if asset is None or link is None:
+        return None
+    return Result(
+        url=link.url,
+        content_type=asset.content_type,
+        size_bytes=asset.size_bytes,
+        sha256=asset.sha256,
+        duration_seconds=asset.duration_seconds,
+        width=asset.width,
+        height=asset.height,
+        expires_at=link.expires_at,
+    )
+
+
+_MESSAGES = {
+    "deadline": "It took longer than it may. The credits came back.",
+    "cancelled": "It was cancelled at the provider. The credits came back.",
+    "too_many_claims": "No worker could finish it. The credits came back.",
+    "too_many_attempts": "The provider could not be reached often enough. The credits came back.",
+}

@@ -1,0 +1,142 @@
+"""Generations: request, read, list."""
+
+from typing import Annotated
+
+import msgspec
+from litestar import Controller
+
+from contracts.api.common import AccountId, Page
+from contracts.api.generations import (
+    Generation,
+    GenerationReply,
+    GenerationRequest,
+    GenerationStatus,
+)
+from contracts.api.keys import Scope
+from contracts.problems import ProblemCode
+from ledger_service.api.call import Call
+from ledger_service.api.endpoint import get, post
+from ledger_service.api.generation_shapes import generation_of
+from ledger_service.api.http_reply import HttpReply, json_reply
+from ledger_service.api.query import PageQuery, ReadQuery
+from ledger_service.domain.commands import RequestGeneration
+from ledger_service.domain.events.account import CommandAccepted, CreditsDebited
+from ledger_service.domain.ids import split_owner
+from ledger_service.errors import Rejected
+from ledger_service.generations.catalogue import deadline_of
+from ledger_service.store.generation_reads import GenerationView
+
+
+class GenerationsQuery(PageQuery, frozen=True, kw_only=True):
+    """Whose generations, and in which status."""
+
+    account_id: AccountId
+    status: Annotated[GenerationStatus | None, msgspec.Meta(description="only these")] = None
+
+
+class GenerationsController(Controller):
+    """`/v1/generations`."""
+
+    path = "/v1/generations"
+    tags = ("Generations",)
+
+    @post(
+        scope=Scope.SPEND,
+        reply=GenerationReply,
+        status=202,
+        keyed=True,
+        takes_floats=True,
+        summary="Ask for a generation",
+        problems=(
+            ProblemCode.INSUFFICIENT_CREDITS,
+            ProblemCode.ACCOUNT_NOT_FOUND,
+            ProblemCode.MODEL_NOT_FOUND,
+            ProblemCode.MODEL_UNAVAILABLE,
+            ProblemCode.ACCOUNT_FROZEN,
+            ProblemCode.ACCOUNT_CLOSED,
+            ProblemCode.QUOTE_NOT_FOUND,
+        ),
+        example={
+            "account_id": "user-4711",
+            "model": "veo-3.1-lite",
+            "input": {"prompt": "a lighthouse in a storm, slow aerial shot"},
+        },
+    )
+    async def request(self, call: Call, body: GenerationRequest) -> HttpReply:
+        """Debit the model's price and begin the generation, in one transaction.
+
+        It ends as `succeeded` with a stored asset, or as `failed`, `cancelled` or `expired` with
+        the credits given back, once and by itself. Read it to follow its progress.
+        """
+        services = call.services.generations
+        offer = services.catalogue.orderable(body.model, body.input)
+        if body.quote_id is not None:
+            raise Rejected(ProblemCode.QUOTE_NOT_FOUND)
+        command = RequestGeneration(
+            owner=call.owner(body.account_id),
+            key=call.key,
+            model=body.model,
+            price=offer.model.price,
+            tags=offer.tags,
+            deadline_after=deadline_of(offer),
+            reference=body.reference,
+        )
+        private = {"input": body.input, "metadata": body.metadata}
+        done = await call.submit(command, private)
+        assert done.answer is not None
+        event = done.answer.event
+        assert isinstance(event, CreditsDebited | CommandAccepted)
+        assert event.generation_id is not None
+        if not done.is_replay:
+            services.doorbell.ring(event.generation_id)
+            return call.render(done, private)
+        view = await services.reads.one(event.generation_id)
+        assert view is not None
+        now = (b"generation-status", view.state.status.encode())
+        return call.render(done, private, headers=(now,))
+
+    @get(
+        "/{generation_id:str}",
+        scope=Scope.READ,
+        reply=Generation,
+        summary="Read a generation",
+        problems=(ProblemCode.GENERATION_NOT_FOUND,),
+    )
+    async def read(self, call: Call, generation_id: str, query: ReadQuery) -> HttpReply:
+        """The generation as it stands now. `result.url` is made afresh by each read."""
+        await call.at_least(query.min_position)
+        view = await call.services.generations.reads.one(generation_id)
+        if view is None or split_owner(view.state.owner)[0] != call.tenant:
+            raise Rejected(ProblemCode.GENERATION_NOT_FOUND)
+        return json_reply(await _shown(call, view))
+
+    @get(
+        scope=Scope.READ,
+        reply=Page[Generation],
+        summary="List an account's generations",
+        problems=(ProblemCode.ACCOUNT_NOT_FOUND,),
+    )
+    async def list(self, call: Call, query: GenerationsQuery) -> HttpReply:
+        """Newest first."""
+        await call.at_least(query.min_position)
+        owner = call.owner(query.account_id)
+        cursors, of = call.services.cursors, ("generations", owner, query.status)
+        before = cursors.read(query.cursor, *of) if query.cursor else None
+        views = await call.services.generations.reads.page(
+            owner, query.status, before, query.limit + 1
+        )
+        if not views and before is None and await call.services.reads.account(owner) is None:
+            raise Rejected(ProblemCode.ACCOUNT_NOT_FOUND)
+        items = [await _shown(call, view) for view in views[: query.limit]]
+        more = len(views) > query.limit
+        last = views[query.limit - 1].state.generation_id if more else None
+        return json_reply(
+            Page(items=tuple(items), next_cursor=cursors.make(last, *of) if last else None)
+        )
+
+
+async def _shown(call: Call, view: GenerationView) -> Generation:
+    asset, link = view.state.asset, None
+    if asset is not None:
+        link = await call.services.generations.library.link(asset.key, call.base_url)
+    return generation_of(view, link)

@@ -1,0 +1,23 @@
+"""What the handlers of generations may use, built once by the composition root."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ledger_service.generations.catalogue import Catalogue
+from ledger_service.generations.claiming import ClaimBuilder
+from ledger_service.generations.doorbell import Doorbell
+from ledger_service.media.library import MediaLibrary
+from ledger_service.signing import Signer
+from ledger_service.store.generation_reads import GenerationReads
+
+
+class GenerationServices(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about generations that outlives a request."""
+
+    catalogue: Catalogue
+    claims: ClaimBuilder
+    doorbell: Doorbell
+    library: MediaLibrary
+    reads: GenerationReads
+    signer: Signer

@@ -1,0 +1,110 @@
+"""Generations and due work, as the API reads them. Every method may raise `Unavailable`."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from psycopg import AsyncRawCursor
+
+from ledger_service.domain.generation.state import GenerationState
+from ledger_service.store.heads import decode_generation
+from ledger_service.store.pool import Connection, ReadPool, snapshot
+from ledger_service.store.statements import load_statements
+from ledger_service.store.vault import Vault
+
+_SQL: Final = load_statements("generations")
+
+
+class GenerationView(msgspec.Struct, frozen=True, kw_only=True):
+    """A generation with what the vault keeps of it; null parts were erased.
+
+    `refunded` is what has been given back of its debit so far, for whatever reason, in credits.
+    """
+
+    state: GenerationState
+    refunded: int
+    private: dict[str, Any] | None
+    ending_private: dict[str, Any] | None
+
+
+class GenerationReads:
+    """Named statements over the pool."""
+
+    def __init__(self, pool: ReadPool, vault: Vault) -> None:
+        self._pool = pool
+        self._vault = vault
+
+    async def note_claims(self) -> None:
+        """Remember that a worker has asked for work just now."""
+
+        async def work(connection: Connection) -> None:
+            await _rows(connection, "note_claims", (), fetch=False)
+
+        await self._pool.write(work)
+
+    async def due(self, limit: int) -> list[tuple[str, str]]:
+        """(owner, generation id) of what is due now, the longest due first."""
+        return await self._pool.read(lambda connection: _rows(connection, "due", (limit,)))
+
+    async def owner_of(self, generation_id: str) -> str | None:
+        """Whose generation it is."""
+        values = (generation_id,)
+        rows = await self._pool.read(lambda connection: _rows(connection, "owner_of", values))
+        return rows[0][0] if rows else None
+
+    async def content(self, owner: str, digest: str) -> dict[str, Any]:
+        """What the vault keeps under a digest; empty when it was erased."""
+        found = await self._pool.read(
+            lambda connection: self._vault.open(connection, owner, digest)
+        )
+        return found or {}
+
+    async def one(self, generation_id: str) -> GenerationView | None:
+        """The generation as it stands now."""
+        views = await self._views("one", (generation_id,))
+        return views[0] if views else None
+
+    async def page(
+        self, owner: str, status: str | None, before: str | None, limit: int
+    ) -> list[GenerationView]:
+        """An account's generations older than `before`, newest first."""
+        return await self._views("page", (owner, status, before, limit))
+
+    async def _views(self, name: str, values: tuple[Any, ...]) -> list[GenerationView]:
+        async def work(connection: Connection) -> list[GenerationView]:
+            async with snapshot(connection):
+                rows = await _rows(connection, name, values)
+                states = [decode_generation(*row) for row in rows]
+                return await self._completed(connection, states)
+
+        return await self._pool.read(work)
+
+    async def _completed(
+        self, connection: Connection, states: list[GenerationState]
+    ) -> list[GenerationView]:
+        if not states:
+            return []
+        owner = states[0].owner
+        debits = [state.debit_id for state in states if state.debit_id]
+        refunded = dict(await _rows(connection, "refunded", (owner, debits)))
+        digests = [state.private for state in states]
+        digests += [s.ending.private for s in states if s.ending and s.ending.private]
+        opened = await self._vault.open_many(connection, [(owner, digest) for digest in digests])
+        return [
+            GenerationView(
+                state=state,
+                refunded=refunded.get(state.debit_id, 0),
+                private=opened[state.private],
+                ending_private=opened.get(state.ending.private or "") if state.ending else None,
+            )
+            for state in states
+        ]
+
+
+async def _rows(
+    connection: Connection, name: str, values: tuple[Any, ...], *, fetch: bool = True
+) -> list[Any]:
+    cursor = AsyncRawCursor(connection)
+    await cursor.execute(_SQL[name].encode(), values)
+    return await cursor.fetchall() if fetch else []

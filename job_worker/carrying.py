@@ -125,12 +125,18 @@ class Carrier:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             try:
-                await self._ledger.report(claim.generation_id, _request(claim, RenewReport()))
+                reply = await self._ledger.report(
+                    claim.generation_id, _request(claim, RenewReport())
+                )
             except LedgerRejected as error:
                 log.info("lost the lease of %s: %s", claim.generation_id, error.code)
                 return
             except LedgerUnavailable as error:
                 log.warning("cannot renew %s: %s", claim.generation_id, error.reason)
+            else:
+                if not reply.accepted:
+                    log.info("%s has ended meanwhile", claim.generation_id)
+                    return
 
     async def _report(self, claim: Claim, event: ReportEvent) -> ReportReply:
         """Report; a fact that nobody else knows is offered for longer than the client's retries."""

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dramatiq
 import pytest
@@ -111,12 +111,15 @@ async def carry_one(ledger: StubLedger, perform: Callable[[Held], Awaitable[Repo
         await Carrier(client, perform).answer_bell("gen_1")
 
 
-def test_a_lost_lease_stops_a_step(ledger: StubLedger) -> None:
-    """A copy that runs when its claim has gone to someone else is stopped and not reported."""
+@pytest.mark.parametrize("renewals", ["refused", "ignored"])
+def test_a_lost_lease_stops_a_step(
+    ledger: StubLedger, renewals: Literal["refused", "ignored"]
+) -> None:
+    """A copy whose claim has gone to someone else, or whose job has ended, stops unreported."""
     job = ledger.add()
     job.claim()
     job.due_at = 0
-    ledger.refuse_renewals = True
+    ledger.renewals = renewals
     stopped = []
 
     async def copy_for_ever(_: Held) -> ReportEvent:
@@ -135,7 +138,7 @@ def test_a_lost_lease_stops_a_step(ledger: StubLedger) -> None:
 def test_a_submit_on_its_way_is_not_stopped(ledger: StubLedger) -> None:
     """The answer of a POST is awaited and reported even when the lease is lost meanwhile."""
     job = ledger.add()
-    ledger.refuse_renewals = True
+    ledger.renewals = "refused"
     steps = []
 
     async def slow_submit(held: Held) -> ReportEvent:

@@ -1,0 +1,110 @@
+"""What a handler is given besides path parameters, query and body."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from contracts.limits import READ_WAIT_SECONDS
+from contracts.problems import ProblemCode
+from ledger_service.api.auth import Identity
+from ledger_service.api.headers import Headers, Trace
+from ledger_service.api.http_reply import Header, HttpReply
+from ledger_service.api.replies import answer_in, render
+from ledger_service.api.services import Services
+from ledger_service.domain.commands import Command, Key
+from ledger_service.domain.ids import owner_of
+from ledger_service.engine.submission import Done, Submission
+from ledger_service.errors import NotCaughtUp, Rejected
+
+_ACCOUNT_ID: Final = re.compile(r"[A-Za-z0-9_\-.:]{1,128}")
+_REPLAYED: Final = (b"idempotent-replayed", b"true")
+API_KEY_SPACE: Final = "k"
+
+
+class Call:
+    """One request that has been let in."""
+
+    __slots__ = ("_identity", "fingerprint", "headers", "key", "services", "trace")
+
+    def __init__(
+        self,
+        services: Services,
+        identity: Identity | None,
+        headers: Headers,
+        trace: Trace,
+        key: Key | None = None,
+        fingerprint: bytes | None = None,
+    ) -> None:
+        self.services = services
+        self._identity = identity
+        self.headers = headers
+        self.trace = trace
+        self.key = key
+        self.fingerprint = fingerprint
+
+    @property
+    def identity(self) -> Identity:
+        """Who asks; only operations without a scope have nobody."""
+        assert self._identity is not None
+        return self._identity
+
+    @property
+    def tenant(self) -> str:
+        """The caller's tenant. A worker has none and never comes here."""
+        assert self.identity.tenant is not None
+        return self.identity.tenant
+
+    def owner(self, account_id: str) -> str:
+        """The caller's account of this id; an id that cannot exist is one that does not."""
+        if not _ACCOUNT_ID.fullmatch(account_id):
+            raise Rejected(ProblemCode.ACCOUNT_NOT_FOUND)
+        return owner_of(self.tenant, account_id)
+
+    @property
+    def base_url(self) -> str:
+        """How the caller reaches the ledger: configured, or as this request says."""
+        host = (self.headers.get(b"host") or b"localhost").decode("latin-1")
+        return self.services.settings.public_url or f"http://{host}"
+
+    async def submit(self, command: Command, private: dict[str, Any] | None = None) -> Done:
+        """Carry out a command; `private` goes to the vault."""
+        return await self.submit_as(self.identity.actor, command, private)
+
+    async def submit_as(
+        self, actor: str, command: Command, private: dict[str, Any] | None = None
+    ) -> Done:
+        """Carry out a command for somebody who has no key."""
+        submission = Submission(
+            command=command,
+            actor=actor,
+            # Unique per request: by it the engine tells its own commit from an earlier one.
+            trace_id=f"{self.trace.trace_id}-{self.trace.span_id}",
+            occurred_at=datetime.now(UTC),
+            fingerprint=self.fingerprint,
+            private=private,
+        )
+        return await self.services.engine.submit(submission)
+
+    async def answer(self, command: Command, private: dict[str, Any] | None = None) -> HttpReply:
+        """Carry out a keyed command and give its answer; the first one again for a replay."""
+        return self.render(await self.submit(command, private), private)
+
+    def render(
+        self, done: Done, private: dict[str, Any] | None, headers: tuple[Header, ...] = ()
+    ) -> HttpReply:
+        """The answer to a keyed command; the first one again for a replay."""
+        assert done.answer is not None, "a keyed command has an answer"
+        # The same key means the same request, so what it holds is what the vault was given.
+        body = render(done.answer, private)
+        if done.is_replay:
+            headers = (*headers, _REPLAYED)
+        return HttpReply(body, answer_in(done.answer).http_status, headers=headers)
+
+    async def at_least(self, position: int | None) -> None:
+        """Wait until the log has reached `position`. Raises `NotCaughtUp` after 2 s."""
+        if position is not None and not await self.services.log_head.reaches(
+            position, READ_WAIT_SECONDS, self.services.draining
+        ):
+            raise NotCaughtUp

@@ -1,0 +1,202 @@
+"""Declares the operations of the API, and reads their requests.
+
+    @post("/debits", scope=Scope.SPEND, reply=DebitReply, status=201, keyed=True, summary="Spend")
+    async def debit(self, call: Call, account_id: str, body: DebitRequest) -> HttpReply: ...
+
+A handler's parameters say what it takes: `body` and `query` are Structs (checked before it runs),
+`call` is who asks and what they may use, the rest are path parameters. One declaration feeds
+authorization, checks, the OpenAPI document and the reference pages.
+"""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Required, TypedDict, Unpack
+
+import litestar
+import msgspec
+from litestar import Controller, Request
+from litestar.handlers import HTTPRouteHandler
+
+from contracts.api.keys import Scope
+from contracts.limits import BODY_MAX_BYTES
+from contracts.problems import ProblemCode
+from ledger_service.api.auth import permit
+from ledger_service.api.body import canonical, parse_json, read_body, to_struct
+from ledger_service.api.call import API_KEY_SPACE, Call
+from ledger_service.api.headers import Headers, idempotency_key, trace_of
+from ledger_service.api.http_reply import HttpReply
+from ledger_service.api.problem_details import problem_of
+from ledger_service.api.query import Query, read_query
+from ledger_service.api.services import Services
+from ledger_service.domain.commands import Key
+
+Handler = Callable[..., Awaitable[Any]]
+
+OPT: Final = "endpoint"
+"""Where a route handler keeps its declaration."""
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One operation. `scopes`: any of them is enough; none: open to everyone."""
+
+    name: str
+    method: str
+    summary: str
+    description: str
+    scopes: tuple[Scope, ...]
+    body: Any
+    query: type[Query]
+    reply: Any
+    status: int
+    problems: tuple[ProblemCode, ...]
+    is_keyed: bool
+    takes_floats: bool
+    body_max_bytes: int
+    example: Any
+    media_types: tuple[str, ...]
+
+    def every_problem(self) -> tuple[ProblemCode, ...]:
+        """All codes that it can answer with, in the order of the list of codes."""
+        code = ProblemCode
+        found = {*self.problems, code.INTERNAL, code.VALIDATION_FAILED}
+        if self.scopes:
+            found |= {code.UNAUTHENTICATED, code.FORBIDDEN, code.UNAVAILABLE}
+        if self.body is not None:
+            found |= {code.PAYLOAD_TOO_LARGE, code.UNSUPPORTED_MEDIA_TYPE}
+        if self.is_keyed:
+            found |= {code.IDEMPOTENCY_KEY_MISSING, code.IDEMPOTENCY_KEY_REUSED}
+            found |= {code.OUTCOME_UNKNOWN}
+        if "min_position" in self.query.__struct_fields__:
+            found.add(code.NOT_CAUGHT_UP)
+        if "cursor" in self.query.__struct_fields__:
+            found.add(code.CURSOR_INVALID)
+        return tuple(known for known in code if known in found)
+
+
+class Declaration(TypedDict, total=False):
+    """What a decorator takes; what is left out has the default of `Endpoint`.
+
+    `reply` is the shape of the answer, `problems` the codes that are this operation's own (those
+    that follow from the rest are added), `example` a body for the reference.
+    """
+
+    scope: Required[Scope | tuple[Scope, ...] | None]
+    summary: Required[str]
+    reply: Required[Any]
+    status: int
+    problems: tuple[ProblemCode, ...]
+    keyed: bool
+    takes_floats: bool
+    body_max_bytes: int
+    example: Any
+    media_types: tuple[str, ...]
+
+
+Decorated = Callable[[Handler], HTTPRouteHandler]
+
+
+def get(path: str = "/", **declared: Unpack[Declaration]) -> Decorated:
+    """A read."""
+    return _declaring(litestar.get, "GET", path, declared)
+
+
+def post(path: str = "/", **declared: Unpack[Declaration]) -> Decorated:
+    """A write that creates or moves something."""
+    return _declaring(litestar.post, "POST", path, declared)
+
+
+def patch(path: str = "/", **declared: Unpack[Declaration]) -> Decorated:
+    """A change."""
+    return _declaring(litestar.patch, "PATCH", path, declared)
+
+
+def delete(path: str = "/", **declared: Unpack[Declaration]) -> Decorated:
+    """A removal."""
+    return _declaring(litestar.delete, "DELETE", path, declared)
+
+
+def declare(handler: Handler, method: str, declared: Declaration) -> Endpoint:
+    """The declaration of a handler: what its decorator says, the rest from its signature."""
+    parameters = inspect.signature(handler).parameters
+    scope = declared["scope"]
+    return Endpoint(
+        name=handler.__name__,
+        method=method,
+        summary=declared["summary"],
+        description=inspect.getdoc(handler) or "",
+        scopes=() if scope is None else scope if isinstance(scope, tuple) else (scope,),
+        body=parameters["body"].annotation if "body" in parameters else None,
+        query=parameters["query"].annotation if "query" in parameters else Query,
+        reply=declared["reply"],
+        status=declared.get("status", 200),
+        problems=declared.get("problems", ()),
+        is_keyed=declared.get("keyed", False),
+        takes_floats=declared.get("takes_floats", False),
+        body_max_bytes=declared.get("body_max_bytes", BODY_MAX_BYTES),
+        example=declared.get("example"),
+        media_types=declared.get("media_types", ("application/json",)),
+    )
+
+
+def _declaring(decorator: Any, method: str, path: str, declared: Declaration) -> Decorated:
+    def decorate(handler: Handler) -> HTTPRouteHandler:
+        endpoint = declare(handler, method, declared)
+        route: HTTPRouteHandler = decorator(
+            path, opt={OPT: endpoint}, status_code=endpoint.status, include_in_schema=False
+        )(_answering(endpoint, handler))
+        return route
+
+    return decorate
+
+
+def _answering(endpoint: Endpoint, handler: Handler) -> Handler:
+    """What Litestar calls: from a raw request to a finished answer, whatever happens."""
+    takes_query = "query" in inspect.signature(handler).parameters
+
+    async def answer(self: Controller, request: Request[Any, Any, Any]) -> HttpReply:
+        services: Services = request.app.state.services
+        headers = Headers(request.scope["headers"])
+        trace = trace_of(headers)
+        try:
+            identity = None
+            if endpoint.scopes:
+                identity = await services.authenticator.identify(headers.get(b"authorization"))
+                permit(identity, endpoint.scopes)
+            arguments: dict[str, Any] = {**request.scope["path_params"]}
+            raw_query = request.scope["query_string"]
+            if takes_query or raw_query:
+                query = read_query(raw_query, endpoint.query)
+                if takes_query:
+                    arguments["query"] = query
+            key = Key(API_KEY_SPACE, idempotency_key(headers)) if endpoint.is_keyed else None
+            call = Call(services, identity, headers, trace, key)
+            if endpoint.body is not None:
+                raw = await read_body(request.receive, headers, endpoint.body_max_bytes)
+                document = parse_json(raw, floats=endpoint.takes_floats)
+                arguments["body"] = to_struct(document, endpoint.body)
+                if key is not None:
+                    call.fingerprint = _fingerprint(request, document)
+            reply: HttpReply = await handler(self, call, **arguments)
+        except Exception as error:
+            reply = problem_of(error, request.scope, trace.trace_id)
+        reply.headers.append((b"trace-id", trace.trace_id.encode()))
+        return reply
+
+    answer.__name__ = handler.__name__
+    answer.__qualname__ = handler.__qualname__
+    answer.__doc__ = handler.__doc__
+    return answer
+
+
+def _fingerprint(request: Request[Any, Any, Any], document: Any) -> bytes:
+    """One request under a key is told from another by route, path ids and what was sent.
+
+    Kept for ever beside the key, so it is made of nothing but what the caller sees.
+    """
+    scope = request.scope
+    ids = json.dumps(scope["path_params"], sort_keys=True)
+    digest = hashlib.sha256(f"{scope['method']} {scope['path_template']} {ids}\n".encode())
+    digest.update(canonical(document))
+    return digest.digest()

@@ -1,0 +1,34 @@
+"""What handlers may use: built once by the composition root, closed with the process."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from ledger_service.api.auth import Authenticator
+from ledger_service.api.cursors import Cursors
+from ledger_service.engine.engine import Engine
+from ledger_service.generations.services import GenerationServices
+from ledger_service.settings import Settings
+from ledger_service.store.log_head import LogHead
+from ledger_service.store.pool import ReadPool
+from ledger_service.store.readiness import Readiness
+from ledger_service.store.reads import Reads
+from ledger_service.store.vault import Vault
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """`draining` is set when the process has been asked to end: whatever waits ends its wait."""
+
+    settings: Settings
+    engine: Engine
+    pool: ReadPool
+    reads: Reads
+    vault: Vault
+    log_head: LogHead
+    authenticator: Authenticator
+    cursors: Cursors
+    readiness: Readiness
+    generations: GenerationServices
+    draining: asyncio.Event

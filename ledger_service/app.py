@@ -1,0 +1,140 @@
+"""The composition root: everything that serves is made and wired here, and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import FrameType
+
+from litestar import Litestar
+from litestar.datastructures import State
+
+from ledger_service.api.accounts import AccountsController
+from ledger_service.api.auth import Authenticator
+from ledger_service.api.cursors import Cursors
+from ledger_service.api.debits import DebitsController, RefundsController
+from ledger_service.api.generations import GenerationsController
+from ledger_service.api.grants import GrantsController
+from ledger_service.api.health import HealthController
+from ledger_service.api.keys import KeysController
+from ledger_service.api.log import LogController
+from ledger_service.api.media import MediaController
+from ledger_service.api.models import ModelsController
+from ledger_service.api.problem_details import handle_exception
+from ledger_service.api.services import Services
+from ledger_service.api.statements import StatementsController
+from ledger_service.api.webhooks import WebhooksController
+from ledger_service.api.work import WorkController
+from ledger_service.engine.engine import Engine
+from ledger_service.generations.catalogue import SHIPPED, Catalogue
+from ledger_service.generations.claiming import ClaimBuilder
+from ledger_service.generations.doorbell import Doorbell
+from ledger_service.generations.services import GenerationServices
+from ledger_service.media.library import MediaLibrary
+from ledger_service.settings import Settings, read_settings
+from ledger_service.signing import Signer
+from ledger_service.store.generation_reads import GenerationReads
+from ledger_service.store.log_head import LogHead
+from ledger_service.store.pool import ReadPool
+from ledger_service.store.readiness import Readiness
+from ledger_service.store.reads import Reads
+from ledger_service.store.vault import Vault
+
+CONTROLLERS = (
+    AccountsController,
+    GrantsController,
+    DebitsController,
+    RefundsController,
+    StatementsController,
+    LogController,
+    ModelsController,
+    GenerationsController,
+    WorkController,
+    WebhooksController,
+    MediaController,
+    KeysController,
+    HealthController,
+)
+
+
+def create_app(settings: Settings | None = None) -> Litestar:
+    """The ASGI application. Without settings: from the environment."""
+    services = build_services(settings or read_settings())
+
+    @asynccontextmanager
+    async def running(_: Litestar) -> AsyncIterator[None]:
+        await services.pool.open()
+        await services.engine.start()
+        services.generations.doorbell.start()
+        restore = _announce_draining(services.draining)
+        try:
+            yield
+        finally:
+            restore()
+            services.draining.set()
+            await services.engine.stop()
+            services.generations.doorbell.stop()
+            await services.pool.close()
+
+    return Litestar(
+        route_handlers=CONTROLLERS,
+        lifespan=[running],
+        state=State({"services": services}),
+        exception_handlers={Exception: handle_exception},
+        openapi_config=None,  # ours is made from the same declarations that requests are read by
+        logging_config=None,
+        request_max_body_size=None,  # every endpoint has its own limit
+    )
+
+
+def build_services(settings: Settings) -> Services:
+    """All parts, not yet running. Raises `RefusedToStart` for secrets that are none."""
+    vault = Vault(settings.master_key())
+    pool = ReadPool(settings.database_url)
+    return Services(
+        settings=settings,
+        engine=Engine(settings.database_url, vault),
+        pool=pool,
+        reads=Reads(pool, vault),
+        vault=vault,
+        log_head=LogHead(pool),
+        authenticator=Authenticator(pool),
+        cursors=Cursors(settings.signing_secret()),
+        readiness=Readiness(pool),
+        generations=_generation_services(settings, pool, vault),
+        draining=asyncio.Event(),
+    )
+
+
+def _generation_services(settings: Settings, pool: ReadPool, vault: Vault) -> GenerationServices:
+    signer = Signer(settings.signing_secret())
+    catalogue = Catalogue(SHIPPED, settings.generation_deadline_seconds)
+    return GenerationServices(
+        catalogue=catalogue,
+        claims=ClaimBuilder(catalogue, signer, settings.webhook_base_url),
+        doorbell=Doorbell(settings.valkey_url),
+        library=MediaLibrary(settings.storage_url, signer),
+        reads=GenerationReads(pool, vault),
+        signer=signer,
+    )
+
+
+def _announce_draining(draining: asyncio.Event) -> Callable[[], None]:
+    """Set `draining` on SIGTERM before the server's own handler runs: it waits for open requests
+    to end, and long polls among them should."""
+    before = signal.getsignal(signal.SIGTERM)
+    loop = asyncio.get_running_loop()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(draining.set)
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGTERM, handle)
+
+    def restore() -> None:
+        signal.signal(signal.SIGTERM, before)
+
+    return restore

@@ -1,0 +1,57 @@
+"""`serve`: the HTTP API."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+import uvicorn
+
+from ledger_service.errors import RefusedToStart
+from ledger_service.settings import read_settings
+from ledger_service.store.boot import check_boot
+
+DRAIN_SECONDS = 10
+KEEP_ALIVE_SECONDS = 75
+"""Longer than clients and proxies keep idle connections, so that they are the ones to close."""
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("serve", help="serve the HTTP API")
+    parser.add_argument("--host", help="address to listen on (LEDGER_HOST)")
+    parser.add_argument("--port", type=int, help="port to listen on (LEDGER_PORT)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that serve")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check that this is a place to keep money in, then serve until SIGTERM or SIGINT."""
+    if not __debug__:
+        raise RefusedToStart("assertions are switched off (-O); the ledger relies on them")
+    settings = read_settings()
+    settings.master_key()
+    settings.signing_secret()
+    check_boot(settings.database_url)
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # an outage is told by /health/ready
+    uvicorn.run(
+        "ledger_service.app:create_app",
+        factory=True,
+        host=options.host or settings.ledger_host,
+        port=settings.ledger_port if options.port is None else options.port,
+        workers=options.workers,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        log_config=None,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    return 0

@@ -1,0 +1,60 @@
+-- What the API reads. Accounts are streams of their own: owner = stream.
+
+-- name: account
+SELECT h.position, h.snapshot_version, h.snapshot, clock_timestamp()
+FROM ledger.heads AS h WHERE h.owner = $1 AND h.stream = $1
+
+-- name: lots_beyond
+SELECT state FROM ledger.lots WHERE owner = $1 AND place = 'o'
+
+-- name: lots_page
+SELECT place, state FROM ledger.lots
+WHERE owner = $1 AND ($2::text IS NULL OR grant_id < $2)
+ORDER BY grant_id DESC LIMIT $3
+
+-- name: lot
+SELECT place, state FROM ledger.lots WHERE owner = $1 AND grant_id = $2
+
+-- name: events_at
+SELECT log, position, owner, stream, version, topic, state, recorded_at, actor, fingerprint,
+    trace_id
+FROM ledger.events WHERE owner = $1 AND stream = $1 AND version = ANY ($2::bigint[])
+
+-- name: event_by_key
+SELECT log, position, owner, stream, version, topic, state, recorded_at, actor, fingerprint,
+    trace_id
+FROM ledger.events WHERE owner = $1 AND key_space = $2 AND key_digest = $3
+
+-- name: history
+-- A page of an account's events, newest first, from a bounded stretch of its history: the row of
+-- the stretch always comes, with its matches beside it.
+WITH stretch AS MATERIALIZED (
+    SELECT log, position, owner, stream, version, topic, state, recorded_at, actor
+    FROM ledger.events
+    WHERE owner = $1 AND stream = $1 AND version < $2
+    ORDER BY version DESC LIMIT $3
+),
+matches AS (
+    SELECT * FROM stretch
+    WHERE ($4::text[] IS NULL OR topic = ANY ($4))
+        AND ($5::timestamptz IS NULL OR recorded_at >= $5)
+        AND ($6::timestamptz IS NULL OR recorded_at < $6)
+        AND ($7::text IS NULL OR actor = $7)
+        AND ($8::text IS NULL OR convert_from(state, 'UTF8')::jsonb ->> 'reference' = $8)
+        AND ($9::text IS NULL OR convert_from(state, 'UTF8')::jsonb ->> 'debit_id' = $9)
+    ORDER BY version DESC LIMIT $10
+)
+SELECT (SELECT min(version) FROM stretch) AS stretch_from, m.*
+FROM (SELECT 1) AS always LEFT JOIN matches AS m ON true
+ORDER BY m.version DESC
+
+-- name: refunded
+SELECT debit_id, refunded FROM ledger.debit_refunds
+WHERE owner = $1 AND debit_id = ANY ($2::text[])
+
+-- name: log_stretch
+-- One tenant's events within a bounded stretch of the log, oldest first.
+SELECT log, position, stream, version, topic, recorded_at, actor, state, last_of_command
+FROM ledger.events
+WHERE log = 'main' AND position > $1 AND position <= $2 AND split_part(owner, '/', 1) = $3
+ORDER BY position LIMIT $4

@@ -33,7 +33,8 @@ def policies() -> st.SearchStrategy[Policy]:
 
 def histories(max_size: int = 40) -> st.SearchStrategy[list[Move]]:
     """Sequences of moves, with lots that start and expire while they are played."""
-    return st.lists(_moves(), min_size=1, max_size=max_size)
+    # A minimum makes histories long on average: lots must have time to burn and expire.
+    return st.lists(_moves(), min_size=8, max_size=max_size)
 
 
 def _moves() -> st.SearchStrategy[Move]:

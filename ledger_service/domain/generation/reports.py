@@ -226,7 +226,7 @@ def _not_sent(context: Context, report: FailedReport) -> Outcome:
         return _end(context, ending)
     backoff = DUE_MIN_SECONDS * 2 ** min(len(state.attempts) - 1, 5)
     wait = max(report.retry_after_seconds or 0, min(backoff, DUE_MAX_SECONDS))
-    context.reschedule(state, timedelta(seconds=wait))
+    context.reschedule(state, timedelta(seconds=wait), to_fetch=False)
     return context.done()
 
 

@@ -6,7 +6,7 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.fixtures.services"]
+pytest_plugins = ["tests.fixtures.services", "tests.fixtures.live"]
 
 # Deadlines per example would judge the machine, not the code.
 _SLOW_MACHINE = [HealthCheck.too_slow]

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ledger_service.cli import keys, migrate, serve
+from ledger_service.cli import clockwork, keys, migrate, replay, serve, worker
 from ledger_service.errors import LedgerError
 
 
@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the process's exit status."""
     parser = argparse.ArgumentParser(prog="credit-ledger", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (serve, migrate, keys):
+    for module in (serve, worker, clockwork, migrate, keys, replay):
         module.add_to(commands)
     options = parser.parse_args(arguments)
     try:

@@ -84,7 +84,7 @@ class Changes:
         heads, lots = HeadColumns(), []
         for stream in sorted(self._heads_at):
             owner, at = self._heads_at[stream]
-            is_new = stream in loader.new_streams
+            is_new = stream not in loader.streams_with_head
             account = world.accounts.get(stream)
             if account is not None:
                 head, beyond, left = parked(account)

@@ -15,7 +15,7 @@ class Loader:
     """Fills a world.
 
     Lots that came from rows are remembered in `rows_of_lots`, so that one can tell whether they
-    changed since. `new_streams` have no head yet.
+    changed since. `streams_with_head` exist already; any other is new.
     """
 
     def __init__(
@@ -25,15 +25,13 @@ class Loader:
         self._world = world
         self._clock = loaded.now
         self.rows_of_lots: dict[str, Lot] = {}
-        self.new_streams: set[str] = set()
+        self.streams_with_head = {head.stream for head in loaded.heads}
         self._fill(wanted, loaded)
 
     def _fill(self, wanted: Wanted, loaded: Loaded) -> None:
         heads = {head.stream: head for head in loaded.heads}
         for owner, stream in wanted.streams:
             head = heads.get(stream)
-            if head is None:
-                self.new_streams.add(stream)
             if stream == owner:
                 account = decode_account(head.snapshot, head.snapshot_version) if head else None
                 self._world.accounts[stream] = account

@@ -42,6 +42,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
     v_count bigint := cardinality(p_stream);
     v_base bigint := 0;
+    v_updated bigint;
 BEGIN
     IF p_rows IS NOT NULL THEN
         PERFORM ledger.put_rows_v1(p_rows);
@@ -60,6 +61,10 @@ BEGIN
         AS n (owner, stream, is_new, version, recorded_at, at, posted, held, debt, credit_limit,
             status, next_expiry_at, snapshot)
     WHERE NOT n.is_new AND h.owner = n.owner AND h.stream = n.stream;
+    GET DIAGNOSTICS v_updated = ROW_COUNT;
+    IF v_updated <> cardinality(array_positions(h_is_new, false)) THEN
+        RAISE EXCEPTION 'a head to update is missing' USING ERRCODE = 'assert_failure';
+    END IF;
     IF true = ANY (h_is_new) THEN
         INSERT INTO ledger.heads (owner, stream, version, recorded_at, position, posted, held,
             debt, credit_limit, status, next_expiry_at, snapshot_version, snapshot)

@@ -36,7 +36,7 @@ CALLER_SCOPES = ["grant", "spend", "refund", "read", "audit", "admin"]
 PATIENT_ATTEMPTS = 12
 PATIENT_SECONDS = 300.0
 # Clockwork and worker listen on nothing; who has lived this long has read its settings.
-SETTLE_SECONDS = 1.5
+SETTLE_SECONDS = 1.0
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

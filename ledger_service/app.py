@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
 
+import msgspec
 from litestar import Litestar
 from litestar.datastructures import State
 
@@ -15,6 +16,7 @@ from ledger_service.api.accounts import AccountsController
 from ledger_service.api.auth import Authenticator
 from ledger_service.api.cursors import Cursors
 from ledger_service.api.debits import DebitsController, RefundsController
+from ledger_service.api.docs import DocsController
 from ledger_service.api.generations import GenerationsController
 from ledger_service.api.grants import GrantsController
 from ledger_service.api.health import HealthController
@@ -22,7 +24,11 @@ from ledger_service.api.keys import KeysController
 from ledger_service.api.log import LogController
 from ledger_service.api.media import MediaController
 from ledger_service.api.models import ModelsController
+from ledger_service.api.openapi import openapi_document
+from ledger_service.api.operations import operations
 from ledger_service.api.problem_details import handle_exception
+from ledger_service.api.reference import Reference
+from ledger_service.api.reference_page import reference_page
 from ledger_service.api.services import Services
 from ledger_service.api.statements import StatementsController
 from ledger_service.api.webhooks import WebhooksController
@@ -56,6 +62,7 @@ CONTROLLERS = (
     MediaController,
     KeysController,
     HealthController,
+    DocsController,
 )
 
 
@@ -103,9 +110,15 @@ def build_services(settings: Settings) -> Services:
         authenticator=Authenticator(pool),
         cursors=Cursors(settings.signing_secret()),
         readiness=Readiness(pool),
+        reference=_reference(),
         generations=_generation_services(settings, pool, vault),
         draining=asyncio.Event(),
     )
+
+
+def _reference() -> Reference:
+    document = openapi_document(operations(CONTROLLERS))
+    return Reference(msgspec.json.encode(document), reference_page(document).encode())
 
 
 def _generation_services(settings: Settings, pool: ReadPool, vault: Vault) -> GenerationServices:

@@ -62,7 +62,7 @@ class GenerationsController(Controller):
             "input": {"prompt": "a lighthouse in a storm, slow aerial shot"},
         },
     )
-    async def request(self, call: Call, body: GenerationRequest) -> HttpReply:
+    async def request_generation(self, call: Call, body: GenerationRequest) -> HttpReply:
         """Debit the model's price and begin the generation, in one transaction.
 
         It ends as `succeeded` with a stored asset, or as `failed`, `cancelled` or `expired` with
@@ -102,7 +102,7 @@ class GenerationsController(Controller):
         summary="Read a generation",
         problems=(ProblemCode.GENERATION_NOT_FOUND,),
     )
-    async def read(self, call: Call, generation_id: str, query: ReadQuery) -> HttpReply:
+    async def read_generation(self, call: Call, generation_id: str, query: ReadQuery) -> HttpReply:
         """The generation as it stands now. `result.url` is made afresh by each read."""
         await call.at_least(query.min_position)
         view = await call.services.generations.reads.one(generation_id)
@@ -116,7 +116,7 @@ class GenerationsController(Controller):
         summary="List an account's generations",
         problems=(ProblemCode.ACCOUNT_NOT_FOUND,),
     )
-    async def list(self, call: Call, query: GenerationsQuery) -> HttpReply:
+    async def list_generations(self, call: Call, query: GenerationsQuery) -> HttpReply:
         """Newest first."""
         await call.at_least(query.min_position)
         owner = call.owner(query.account_id)

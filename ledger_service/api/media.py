@@ -46,7 +46,7 @@ class MediaController(Controller):
         problems=(ProblemCode.NOT_FOUND,),
         media_types=("video/mp4", "image/png"),
     )
-    async def read(self, call: Call, folder: str, name: str, query: MediaQuery) -> HttpReply:
+    async def read_media(self, call: Call, folder: str, name: str, query: MediaQuery) -> HttpReply:
         """The asset behind a `result.url`, whole or the part that a Range header asks for."""
         wanted = _range_of(call.headers.get(b"range"))
         stored = await call.services.generations.library.open(

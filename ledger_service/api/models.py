@@ -17,7 +17,7 @@ class ModelsController(Controller):
     tags = ("Generations",)
 
     @get(scope=Scope.READ, reply=ModelsReply, summary="List models")
-    async def list(self, call: Call) -> HttpReply:
+    async def list_models(self, call: Call) -> HttpReply:
         """All models. The first is the cheapest that needs only a prompt."""
         catalogue = call.services.generations.catalogue
         return json_reply(ModelsReply(items=catalogue.models()))
@@ -29,6 +29,6 @@ class ModelsController(Controller):
         summary="Read a model",
         problems=(ProblemCode.MODEL_NOT_FOUND,),
     )
-    async def read(self, call: Call, model: str) -> HttpReply:
+    async def read_model(self, call: Call, model: str) -> HttpReply:
         """One model with the JSON Schema of its input."""
         return json_reply(call.services.generations.catalogue.offer(model).model)

@@ -8,6 +8,7 @@ import msgspec
 
 from ledger_service.api.auth import Authenticator
 from ledger_service.api.cursors import Cursors
+from ledger_service.api.reference import Reference
 from ledger_service.engine.engine import Engine
 from ledger_service.generations.services import GenerationServices
 from ledger_service.settings import Settings
@@ -30,5 +31,6 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     authenticator: Authenticator
     cursors: Cursors
     readiness: Readiness
+    reference: Reference
     generations: GenerationServices
     draining: asyncio.Event

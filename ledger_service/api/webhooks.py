@@ -45,7 +45,7 @@ class WebhooksController(Controller):
         summary="Take a hint from fal",
         problems=(ProblemCode.NOT_FOUND,),
     )
-    async def fal(
+    async def note_fal_webhook(
         self, call: Call, generation_id: str, attempt: int, token: str, body: FalWebhook
     ) -> HttpReply:
         """Look at the generation now. Nothing that the body says is believed, save for the request

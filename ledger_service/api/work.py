@@ -56,7 +56,9 @@ class WorkController(Controller):
         problems=(ProblemCode.GENERATION_NOT_FOUND, ProblemCode.NOT_DUE),
         example={"worker": "worker-1"},
     )
-    async def claim(self, call: Call, generation_id: str, body: ClaimsRequest) -> HttpReply:
+    async def claim_generation(
+        self, call: Call, generation_id: str, body: ClaimsRequest
+    ) -> HttpReply:
         """Permission for one step until `lease_until`; a submit only until `post_before`."""
         reads = call.services.generations.reads
         await reads.note_claims()
@@ -77,7 +79,7 @@ class WorkController(Controller):
             "event": {"type": "running", "provider_status": "IN_PROGRESS"},
         },
     )
-    async def report(self, call: Call, generation_id: str, body: ReportRequest) -> HttpReply:
+    async def report_step(self, call: Call, generation_id: str, body: ReportRequest) -> HttpReply:
         """What happened. The ledger decides what it means, compensation included.
 
         Repeats are harmless. `next_claim` is the next step, already claimed for this worker.

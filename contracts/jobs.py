@@ -96,7 +96,7 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
     key: Text
     content_type: ShortText
     size_bytes: Annotated[int, msgspec.Meta(ge=1, le=ASSET_MAX_BYTES)]
-    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
     duration_seconds: Annotated[float, msgspec.Meta(ge=0)] | None = None
     width: Count | None = None
     height: Count | None = None

@@ -74,12 +74,13 @@ def _contents(listed: dict[str, list[tuple[str, str, Json]]]) -> str:
 def _operation(method: str, path: str, operation: Json, components: Json) -> str:
     scopes = " or ".join(operation.get("x-scopes", []))
     needs = f"needs scope <code>{escape(scopes)}</code>" if scopes else "open to everyone"
+    request = _request(operation.get("requestBody"), components["schemas"])
     success, failures = _responses(operation["responses"], components["examples"])
     return (
         f"<section id='{escape(operation['operationId'])}'><h3>{escape(operation['summary'])}</h3>"
         f"<div class='call'><span class='method'>{method}</span> {escape(path)}</div>"
         f"<div class='scope'>{needs}</div>{_text(operation['description'])}"
-        f"{_parameters(operation['parameters'])}{_request(operation.get('requestBody'), components['schemas'])}"
+        f"{_parameters(operation['parameters'])}{request}"
         f"<h4>Reply</h4><p>{success}</p>{failures}</section>"
     )
 

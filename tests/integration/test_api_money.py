@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
+import httpx
 import pytest
 
 from tests.fixtures.live import LiveLedger, expect, new_account
 
 pytestmark = pytest.mark.slow
+
+NO_CREDITS = {
+    "posted": 0,
+    "held": 0,
+    "available": 0,
+    "debt": 0,
+    "credit_limit": 0,
+    "pending_expiry": 0,
+}
 
 
 def test_the_first_grant_opens_the_account(ledger: LiveLedger) -> None:
@@ -15,15 +28,178 @@ def test_the_first_grant_opens_the_account(ledger: LiveLedger) -> None:
     reply = ledger.caller.grant(account_id, 100, metadata={"why": "welcome"}, reference="ref-1")
     account, grant = reply["account"], reply["grant"]
     assert account["account_id"] == account_id
-    assert account["balance"] == {
-        "posted": 100,
-        "held": 0,
-        "available": 100,
-        "debt": 0,
-        "credit_limit": 0,
-        "pending_expiry": 0,
-    }
+    assert account["balance"] == {**NO_CREDITS, "posted": 100, "available": 100}
     assert (account["version"], account["position"]) == (2, reply["position"])
     assert (grant["remaining"], grant["metadata"]) == (100, {"why": "welcome"})
     assert reply["recorded_at"].endswith("Z")
     assert expect(200, ledger.caller.get(f"/v1/accounts/{account_id}")) == account
+
+
+def test_an_account_is_opened_once(ledger: LiveLedger) -> None:
+    """Opening answers 201 with the account; opening it again is a conflict."""
+    body = {"account_id": new_account(), "credit_limit": 50, "metadata": {"plan": "trial"}}
+    account = expect(201, ledger.caller.post("/v1/accounts", body))["account"]
+    assert account["balance"] == {**NO_CREDITS, "available": 50, "credit_limit": 50}
+    problem = expect(409, ledger.caller.post("/v1/accounts", body))
+    assert problem["code"] == "account_exists"
+
+
+def test_a_credit_limit_lets_an_account_go_below_zero(ledger: LiveLedger) -> None:
+    """After PATCH the limit counts at once; the debt shows, and the next grant repays it."""
+    account_id = new_account()
+    ledger.caller.grant(account_id, 10)
+    path = f"/v1/accounts/{account_id}"
+    changed = expect(200, ledger.caller.http.patch(path, json={"credit_limit": 50}))
+    assert changed["account"]["balance"]["available"] == 60
+    spent = ledger.caller.debit(account_id, 40)
+    assert [part["amount"] for part in spent["debit"]["lots"]] == [10]
+    assert spent["account"]["balance"]["debt"] == 30
+    granted = ledger.caller.grant(account_id, 25)
+    assert granted["grant"]["remaining"] == 0
+    assert ledger.caller.balance(account_id)["posted"] == -5
+
+
+def test_a_spend_beyond_the_balance_tells_the_true_numbers(ledger: LiveLedger) -> None:
+    """402 says what is available, what was required and what is missing; nothing changes."""
+    account_id = new_account()
+    ledger.caller.grant(account_id, 20)
+    body = {"amount": 30, "reason": "too-much"}
+    problem = expect(402, ledger.caller.post(f"/v1/accounts/{account_id}/debits", body))
+    numbers = {name: problem[name] for name in ("available", "required", "shortfall")}
+    assert problem["code"] == "insufficient_credits"
+    assert numbers == {"available": 20, "required": 30, "shortfall": 10}
+    assert ledger.caller.balance(account_id)["posted"] == 20
+
+
+def test_a_refund_goes_back_where_the_credits_came_from(ledger: LiveLedger) -> None:
+    """Without an amount all that is left comes back; more than that never does."""
+    account_id = new_account()
+    grant_id = ledger.caller.grant(account_id, 100)["grant"]["grant_id"]
+    debit_id = ledger.caller.debit(account_id, 60)["debit"]["debit_id"]
+    first = ledger.caller.refund(account_id, debit_id, amount=10)["refund"]
+    assert first["lots"] == [{"grant_id": grant_id, "amount": 10}]
+    assert ledger.caller.refund(account_id, debit_id)["refund"]["amount"] == 50
+    assert ledger.caller.balance(account_id)["available"] == 100
+    path = f"/v1/accounts/{account_id}/debits/{debit_id}/refunds"
+    problem = expect(409, ledger.caller.post(path, {"reason": "again"}))
+    assert (problem["code"], problem["refundable"]) == ("refund_exceeds_debit", 0)
+
+
+@pytest.mark.parametrize("reason", ["code-like_1", "Because the customer, Ms. Doe, asked for it"])
+def test_a_reason_comes_back_as_it_was_given(ledger: LiveLedger, reason: str) -> None:
+    """Codes stay in the log; free text may name a person and is kept in the vault."""
+    account_id = new_account()
+    ledger.caller.grant(account_id, 5)
+    debit = ledger.caller.debit(account_id, 5, reason=reason, metadata={"n": 1})["debit"]
+    assert (debit["reason"], debit["metadata"]) == (reason, {"n": 1})
+    path = f"/v1/accounts/{account_id}/debits/{debit['debit_id']}"
+    assert expect(200, ledger.caller.get(path)) == debit
+    with ledger.database.connect() as connection:
+        stored = connection.execute(
+            "SELECT string_agg(convert_from(state, 'UTF8'), ' ') FROM ledger.events"
+            " WHERE owner = %s",
+            (f"demo/{account_id}",),
+        ).fetchone()
+    assert stored is not None
+    assert (reason in stored[0]) == (" " not in reason)
+
+
+def requests_of_every_kind(ledger: LiveLedger) -> list[tuple[str, dict[str, Any]]]:
+    """A path and body for every operation that takes a key, on an account with credits."""
+    account_id = new_account()
+    path = f"/v1/accounts/{account_id}"
+    ledger.caller.grant(account_id, 1000)
+    debit_id = ledger.caller.debit(account_id, 100)["debit"]["debit_id"]
+    return [
+        ("/v1/accounts", {"account_id": new_account(), "metadata": {"a": "ü"}}),
+        (f"{path}/grants", {"amount": 5, "source": "promo", "metadata": {"b": 2}}),
+        (f"{path}/debits", {"amount": 5, "reason": "free text, ünïcode", "tags": ["x"]}),
+        (f"{path}/debits/{debit_id}/refunds", {"amount": 5, "reason": "free text"}),
+    ]
+
+
+def test_a_replay_is_the_first_answer_byte_for_byte(ledger: LiveLedger) -> None:
+    """However much has happened since, and however the JSON and the key are written."""
+    for n, (path, body) in enumerate(requests_of_every_kind(ledger)):
+        key = f"replay-{n}"
+        first = ledger.caller.post(path, body, key=key)
+        assert first.status_code == 201, first.text
+        assert "Idempotent-Replayed" not in first.headers
+        ledger.caller.grant(first.json()["account"]["account_id"], 7)
+        reordered = dict(reversed(body.items()))
+        for again in (
+            ledger.caller.post(path, body, key=key),
+            ledger.caller.post(path, reordered, key=f'"{key}"'),
+        ):
+            assert (again.status_code, again.content) == (201, first.content)
+            assert again.headers["Idempotent-Replayed"] == "true"
+
+
+def test_a_command_is_looked_up_by_its_key(ledger: LiveLedger) -> None:
+    """The lookup gives the first answer's status and bytes; 404 means not applied so far."""
+    for n, (path, body) in enumerate(requests_of_every_kind(ledger)):
+        first = ledger.caller.post(path, body, key=f"lookup-{n}")
+        account_id = first.json()["account"]["account_id"]
+        commands = f"/v1/accounts/{account_id}/commands"
+        found = ledger.caller.get(f"{commands}/lookup-{n}")
+        assert (found.status_code, found.content) == (201, first.content)
+        missing = expect(404, ledger.caller.get(f"{commands}/never-used"))
+        assert missing["code"] == "command_not_found"
+
+
+def test_a_key_stands_for_one_request(ledger: LiveLedger) -> None:
+    """The same key with another body or another path is refused, whatever the first one did."""
+    account_id = new_account()
+    path = f"/v1/accounts/{account_id}"
+    body = {"amount": 5, "source": "promo"}
+    expect(201, ledger.caller.post(f"{path}/grants", body, key="one"))
+    other_body = ledger.caller.post(f"{path}/grants", {**body, "amount": 6}, key="one")
+    debit = {"amount": 5, "reason": "x"}
+    other_path = ledger.caller.post(f"{path}/debits", debit, key="one")
+    for reused in (other_body, other_path):
+        assert expect(422, reused)["code"] == "idempotency_key_reused"
+    elsewhere = f"/v1/accounts/{new_account()}/grants"
+    expect(201, ledger.caller.post(elsewhere, body, key="one"))
+
+
+@pytest.mark.parametrize("key", ["", "with space", "ü", "x" * 256, "tab\tkey"])
+def test_a_key_that_is_none_is_refused(ledger: LiveLedger, key: str) -> None:
+    """A key has 1 to 255 visible ASCII characters."""
+    headers = [(b"Idempotency-Key", key.encode())] if key else []
+    answer = ledger.caller.http.post(
+        f"/v1/accounts/{new_account()}/grants",
+        json={"amount": 5, "source": "promo"},
+        headers=headers,
+    )
+    code = expect(400, answer)["code"]
+    assert code == ("validation_failed" if key else "idempotency_key_missing")
+
+
+def test_a_refusal_uses_no_key(ledger: LiveLedger) -> None:
+    """A refused command is decided anew when it is repeated."""
+    account_id = new_account()
+    ledger.caller.grant(account_id, 1)
+    path, body = f"/v1/accounts/{account_id}/debits", {"amount": 5, "reason": "x"}
+    assert ledger.caller.post(path, body, key="later").status_code == 402
+    ledger.caller.grant(account_id, 4)
+    assert ledger.caller.post(path, body, key="later").status_code == 201
+
+
+def test_a_hundred_requests_with_one_key_have_one_effect(ledger: LiveLedger) -> None:
+    """All of them get the same bytes, and the credits are granted once."""
+    account_id = new_account()
+
+    async def burst() -> list[httpx.Response]:
+        headers = {**ledger.caller.http.headers, "Idempotency-Key": "burst"}
+        limits = httpx.Limits(max_connections=100)
+        async with httpx.AsyncClient(
+            base_url=ledger.url, headers=headers, limits=limits, timeout=20, trust_env=False
+        ) as client:
+            path, body = f"/v1/accounts/{account_id}/grants", {"amount": 9, "source": "promo"}
+            return await asyncio.gather(*[client.post(path, json=body) for _ in range(100)])
+
+    answers = asyncio.run(burst())
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.content for answer in answers}) == 1
+    assert sum("Idempotent-Replayed" not in answer.headers for answer in answers) == 1
+    assert ledger.caller.balance(account_id)["posted"] == 9

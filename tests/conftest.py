@@ -6,7 +6,12 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.fixtures.services", "tests.fixtures.live"]
+pytest_plugins = [
+    "tests.fixtures.services",
+    "tests.fixtures.live",
+    "tests.fixtures.stack",
+    "tests.fixtures.customer",
+]
 
 # Deadlines per example would judge the machine, not the code.
 _SLOW_MACHINE = [HealthCheck.too_slow]

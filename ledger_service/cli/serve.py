@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 
 import uvicorn
 
@@ -36,6 +37,8 @@ def run(options: argparse.Namespace) -> int:
     check_boot(settings.database_url)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # an outage is told by /health/ready
+    # uvicorn raises the signal again when all is done; an orderly end is a success.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     uvicorn.run(
         "ledger_service.app:create_app",
         factory=True,

@@ -31,6 +31,10 @@ class NaiveAccount:
         alive = [lot["left"] for lot in self.lots if lot["since"] <= now < lot["until"]]
         return int(sum(alive)) - self.debt + self.limit
 
+    def spendable(self, tags: set[str], now: int) -> int:
+        """What a spend that these tags describe may take."""
+        return int(sum(lot["left"] for lot in self._fitting(tags, now))) - self.debt + self.limit
+
     def grant(self, amount: int, now: int, **terms: Any) -> None:
         """A lot, less the debt that it repays."""
         self.expire(now)
@@ -40,14 +44,10 @@ class NaiveAccount:
 
     def spend(self, amount: int, tags: set[str], now: int) -> list[tuple[int, int]] | None:
         """The (lot's place, amount) pairs taken; None when it is refused."""
-        fitting = [
-            lot
-            for lot in self.lots
-            if lot["since"] <= now < lot["until"] and (not lot["only"] or lot["only"] & tags)
-        ]
-        if sum(lot["left"] for lot in fitting) - self.debt + self.limit < amount:
+        if self.spendable(tags, now) < amount:
             return None
         self.expire(now)
+        fitting = self._fitting(tags, now)
         fitting.sort(
             key=lambda lot: (
                 lot["priority"],
@@ -96,6 +96,13 @@ class NaiveAccount:
         for lot in self.lots:
             if lot["until"] <= now:
                 lot["left"] = 0
+
+    def _fitting(self, tags: set[str], now: int) -> list[dict[str, Any]]:
+        return [
+            lot
+            for lot in self.lots
+            if lot["since"] <= now < lot["until"] and (not lot["only"] or lot["only"] & tags)
+        ]
 
     def _give_back(self, lot: dict[str, Any], amount: int, now: int) -> None:
         if lot["until"] > now:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from hypothesis import given
 
-from ledger_service.domain.account.balance import next_expiry, unbooked
+from ledger_service.domain.account.balance import available, is_partial, next_expiry, unbooked
 from ledger_service.domain.account.settle import settle
 from ledger_service.domain.account.state import HEAD_LOTS_MAX, AccountState
 from ledger_service.domain.events import encode, topic_of
@@ -55,6 +55,9 @@ def test_parking_heads_changes_nothing(policy: Policy, history: list[Move]) -> N
         assert len(parked.ledger.head().lots) <= HEAD_LOTS_MAX
         assert parked.ledger.balances() == whole.ledger.balances()
         assert next_expiry(parked.ledger.head()) == next_expiry(whole.ledger.head())
+        head, now = parked.ledger.head(), parked.ledger.now
+        if not is_partial(head, now):
+            assert available(head, now) == parked.ledger.balances().available
     assert stored(parked.ledger) == stored(whole.ledger)
 
 

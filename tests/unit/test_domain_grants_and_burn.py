@@ -222,6 +222,28 @@ def test_due_expiry_is_booked_before_the_spend() -> None:
     assert before.slices == (Slice(old, 10),)
 
 
+def test_a_spend_leaves_held_credits_alone() -> None:
+    """Only the free part of a lot can be taken."""
+    ledger = MemoryLedger()
+    ledger.grant(100)
+    (lot,) = ledger.account().lots
+    ledger.put(replace(ledger.account(), lots=(replace(lot, held=60),)))
+    refusal = ledger.refuse(DebitCredits(owner=ALICE, amount=41))
+    assert_insufficient(refusal, available=40, required=41)
+    ledger.debit(40)
+    assert ledger.balances() == Balances(posted=60, held=60, available=0, debt=0)
+
+
+def test_due_expiry_is_booked_before_the_grant() -> None:
+    """A grant, a new limit and a refund find the account as it is at their instant."""
+    ledger = MemoryLedger()
+    ledger.grant(10, expires_at=NOON + HOUR)
+    ledger.wait(3600)
+    ledger.grant(1)
+    assert [type(new.event) for new in ledger.log[-2:]] == [CreditsExpired, CreditsGranted]
+    assert ledger.balances().posted == 1
+
+
 def test_credit_is_taken_only_when_no_lot_is_left() -> None:
     """Lots beyond the head are spent before the credit limit is."""
     ledger = MemoryLedger()

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from contracts.problems import ProblemCode
 from ledger_service.domain.account.balance import next_expiry, unbooked
@@ -237,6 +238,39 @@ def test_expiry_takes_the_free_part_only() -> None:
     ledger.wait(3600)
     assert ledger.do(BookExpiry(owner=ALICE)).events == ()
     assert ledger.balances() == Balances(posted=0, held=0, available=0, debt=0)
+
+
+def test_expiry_leaves_held_credits_to_their_hold() -> None:
+    """100 of which 60 are held, and 50 more: at the expiry of the 100 only 40 are unbooked."""
+    ledger = MemoryLedger()
+    lot = ledger.grant(100, expires_at=NOON + HOUR)
+    ledger.grant(50)
+    first, second = ledger.account().lots
+    ledger.put(replace(ledger.account(), lots=(replace(first, held=60), second)))
+    ledger.wait(3600)
+    assert unbooked(ledger.account(), ledger.now) == 40
+    assert ledger.balances() == Balances(posted=150, held=60, available=50, debt=0)
+    ledger.sweep()
+    assert (ledger.lot(lot).remaining, ledger.lot(lot).held, ledger.lot(lot).expired) == (
+        60,
+        60,
+        40,
+    )
+    assert ledger.balances() == Balances(posted=110, held=60, available=50, debt=0)
+
+
+def test_worked_example_of_limit_and_hold() -> None:
+    """The same history with 20 held on credit on the way: available is always less by these."""
+    ledger = MemoryLedger()
+    ledger.open(credit_limit=50)
+    ledger.grant(10)
+    debit = ledger.debit(40)
+    ledger.put(replace(ledger.account(), held_on_credit=20))
+    assert ledger.balances() == Balances(posted=-30, held=20, available=0, debt=30)
+    ledger.grant(25)
+    assert ledger.balances() == Balances(posted=-5, held=20, available=25, debt=5)
+    ledger.refund(debit)
+    assert ledger.balances() == Balances(posted=35, held=20, available=65, debt=0)
 
 
 def test_the_sweep_is_not_called_for_lots_that_merely_start() -> None:

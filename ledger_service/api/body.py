@@ -79,12 +79,7 @@ def parse_json(raw: bytes, *, floats: bool = False) -> Any:
     if raw.count(b"[") + raw.count(b"{") > JSON_DEPTH_MAX and _depth(raw) > JSON_DEPTH_MAX:
         raise fault("", f"nested deeper than {JSON_DEPTH_MAX} levels")
     try:
-        document = json.loads(
-            raw.decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_constant=_no_constant,
-            parse_float=float if floats else _no_float,
-        )
+        document = (_DECODER_WITH_FLOATS if floats else _DECODER).decode(raw.decode("utf-8"))
     except UnicodeDecodeError:
         raise fault("", "not UTF-8") from None
     except ValueError as error:  # also integers of thousands of digits
@@ -185,3 +180,12 @@ def _is_encodable(text: str) -> bool:
 
 def _visible(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+# Made once: `json.loads` would build one of these for every body.
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_no_float
+)
+_DECODER_WITH_FLOATS: Final = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_no_constant
+)

@@ -10,7 +10,6 @@ authorization, checks, the OpenAPI document and the reference pages.
 
 import hashlib
 import inspect
-import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Required, TypedDict, Unpack
 
@@ -196,7 +195,7 @@ def _fingerprint(request: Request[Any, Any, Any], document: Any) -> bytes:
     Kept for ever beside the key, so it is made of nothing but what the caller sees.
     """
     scope = request.scope
-    ids = json.dumps(scope["path_params"], sort_keys=True)
-    digest = hashlib.sha256(f"{scope['method']} {scope['path_template']} {ids}\n".encode())
+    digest = hashlib.sha256(f"{scope['method']} {scope['path_template']}\n".encode())
+    digest.update(canonical(scope["path_params"]))
     digest.update(canonical(document))
     return digest.digest()

@@ -1,0 +1,69 @@
+"""Generations while something that the ledger relies on is gone for a while, or forgets all."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import redis
+
+from contracts.jobs import DOORBELL_QUEUE
+from tests.fixtures.checker import check
+from tests.fixtures.customer import Customer
+from tests.fixtures.stack import Stack, eventually
+
+pytestmark = pytest.mark.slow
+
+OUTAGE_SECONDS = 20.0
+
+
+def test_valkey_is_flushed(stack: Stack, customer: Customer) -> None:
+    """FLUSHALL with bells waiting: what they rang for is found without them."""
+    stack.worker.freeze()
+    customer.order_mix(20)
+    with redis.Redis.from_url(stack.env["VALKEY_URL"]) as valkey:
+        eventually(lambda: valkey.llen(f"dramatiq:{DOORBELL_QUEUE}"), "bells that wait")
+        valkey.flushall()
+        assert valkey.dbsize() == 0
+    stack.worker.thaw()
+    customer.order_mix(10)
+    customer.wait()
+    check(stack, customer)
+
+
+def test_valkey_is_down(stack: Stack, customer: Customer) -> None:
+    """Without Valkey for 20 s: the ledger takes orders all the time, the worker pulls them and
+    brings them to their end, and afterwards the bell is heard again."""
+    customer.order_mix(5)
+    stack.valkey.kill()
+    down_since = time.monotonic()
+    with customer.ordering(20, pause_seconds=0.5):
+        pass
+    assert customer.unanswered == 0
+    customer.wait(seconds=OUTAGE_SECONDS)
+    time.sleep(max(0.0, down_since + OUTAGE_SECONDS - time.monotonic()))
+    assert not stack.valkey.is_running
+    stack.valkey.start()
+    customer.order_mix(5)
+    customer.wait()
+    check(stack, customer)
+
+
+def test_provider_is_down(stack: Stack, customer: Customer) -> None:
+    """Without the provider for 20 s: what it had is asked for later, what it had not is submitted
+    later, and nobody takes its silence for a failure."""
+    customer.order_mix(15)
+    eventually(stack.submits, "some work at the provider")
+    stack.fal.kill()
+    down_since = time.monotonic()
+    with customer.ordering(15, pause_seconds=0.3):
+        pass
+    ended = set(customer.statuses()) - set(customer.open())
+    time.sleep(max(0.0, down_since + OUTAGE_SECONDS - time.monotonic()))
+    late = set(customer.statuses()) - set(customer.open())
+    assert late == ended, "it ended without the provider's word"
+    assert customer.open()
+    stack.fal.start()
+    customer.wait()
+    log = check(stack, customer)
+    assert any(log.topics(key)["attempt_abandoned.v1"] for key in customer.statuses())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from contracts.api.generations import Failure, Generation, Result
 from ledger_service.domain.generation.state import GenerationState
@@ -40,7 +40,8 @@ def generation_of(view: GenerationView, link: Link | None) -> Generation:
 def _failure(state: GenerationState, private: dict[str, Any] | None) -> Failure | None:
     if state.ending is None:
         return None
-    message = (private or {}).get("message") or _MESSAGES.get(state.ending.reason, "")
+    said = (private or {}).get("message")
+    message = said or _MESSAGES.get(state.ending.reason, _ANY_OTHER)
     return Failure(reason=state.ending.reason, message=message, retryable=state.ending.retryable)
 
 
@@ -60,7 +61,10 @@ def _result(state: GenerationState, link: Link | None) -> Result | None:
     )
 
 
-_MESSAGES = {
+_ANY_OTHER: Final = "The provider could not make it. The credits came back."
+_MESSAGES: Final = {
+    "no_asset": "The provider said it was done and had nothing to show. The credits came back.",
+    "media_lost": "The result was gone before it could be stored. The credits came back.",
     "deadline": "It took longer than it may. The credits came back.",
     "cancelled": "It was cancelled at the provider. The credits came back.",
     "too_many_claims": "No worker could finish it. The credits came back.",

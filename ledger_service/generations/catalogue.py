@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import islice
 from typing import Any, Final
 
 import jsonschema
@@ -75,15 +76,17 @@ def deadline_of(offer: Offer) -> timedelta:
 
 
 def _faults(validator: Any, content: dict[str, Any]) -> Iterator[FieldError]:
-    for count, error in enumerate(validator.iter_errors(content)):
-        if count == ERRORS_MAX:
-            return
-        path = "".join(f"/{part}" for part in error.absolute_path)
-        # The message may quote the input; the rule that it breaks is enough to mend it.
-        rule = f"{error.validator}: {error.validator_value}"
+    """Where the input breaks which rule; its own words are not repeated."""
+    for error in islice(validator.iter_errors(content), ERRORS_MAX):
+        pointer = "/input" + "".join(f"/{part}" for part in error.absolute_path)
         if error.validator == "additionalProperties":
-            rule = "has a property that the model does not take"
-        yield FieldError(pointer=f"/input{path}", detail=rule[:200])
+            for name in sorted(error.instance.keys() - error.schema["properties"].keys()):
+                yield FieldError(f"{pointer}/{name}"[:200], "the model does not take this")
+        elif error.validator == "required":
+            yield FieldError(pointer, f"needs {', '.join(error.validator_value)}")
+        else:
+            rule = f"breaks the rule {error.validator}: {error.validator_value}"
+            yield FieldError(pointer, rule[:200])
 
 
 def _needs_more(offer: Offer) -> bool:

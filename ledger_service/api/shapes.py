@@ -113,14 +113,17 @@ _DEBIT: Final = (CreditsDebited, CreditsExpired)
 
 
 def entry_of(stored: StoredEvent, private: Private | None) -> Entry:
-    """One line of a statement. A lot derived from another moves nothing in or out by itself."""
+    """One line of a statement; amounts by their direction add up to the balance.
+
+    A lot derived from another moves nothing in or out by itself.
+    """
     event = stored.event
     assert isinstance(event, AccountEvent)
     return Entry(
         position=stored.position,
         version=stored.version,
         type=topic_of(event).partition(".")[0],
-        amount=getattr(event, "amount", 0),
+        amount=_amount(event),
         direction=_direction(event),
         posted_after=event.posted,
         held_after=event.held,
@@ -131,13 +134,19 @@ def entry_of(stored: StoredEvent, private: Private | None) -> Entry:
     )
 
 
+def _amount(event: AccountEvent) -> int:
+    if isinstance(event, DebitRefunded):
+        return event.amount - event.restored  # that part enters with the lot that follows
+    amount: int = getattr(event, "amount", 0)
+    return amount
+
+
 def _direction(event: AccountEvent) -> Direction:
     match event:
         case CreditsGranted():
             return Direction.CREDIT
         case DebitRefunded():
-            # What was restored enters with the lot that follows.
-            return Direction.CREDIT if event.amount > event.restored else Direction.NONE
+            return Direction.CREDIT if _amount(event) else Direction.NONE
         case LotDerived():
             return Direction.CREDIT if event.origin is None else Direction.NONE
         case CreditsDebited() | CreditsExpired():
@@ -162,6 +171,7 @@ def _details(event: AccountEvent, private: Private | None) -> dict[str, Any]:
         case DebitRefunded():
             details = {"refund_id": event.refund_id, "debit_id": event.debit_id}
             details |= {"lots": lot_amounts(event.slices), "debt_cancelled": event.debt_cancelled}
+            details |= {"restored": event.restored, "refunded": event.amount}
             details |= {"reason": reason_of(event.reason, private)}
             return details | {"generation_id": event.generation_id}
         case LotDerived():

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import psycopg
@@ -114,43 +113,39 @@ class EngineBench:
         with psycopg.connect(
             self._database.url, autocommit=True, cursor_factory=psycopg.RawCursor
         ) as connection:
-            return _write_raw(connection, self._next_batch(connection), seconds)
-
-    def _next_batch(
-        self, connection: psycopg.Connection
-    ) -> Callable[[], tuple[int, tuple[str, ...]]]:
-        row = connection.execute("SELECT coalesce(max(position), 0) FROM raw.events").fetchone()
-        assert row is not None
-        position, chance, size = row[0], random.Random(2), min(self._callers, len(self._owners))
-        at = time_array([datetime.now(UTC)] * size)
-        states = text_array([STATE] * size)
-
-        def next_batch() -> tuple[int, tuple[str, ...]]:
-            nonlocal position
-            base, position = position, position + size
-            owners = text_array(chance.sample(self._owners, size))
-            versions = plain_array(range(base + 1_000_000, position + 1_000_000))
-            return base, (owners, versions, states, at)
-
-        return next_batch
+            row = connection.execute(
+                b"SELECT coalesce(max(position), 0) FROM raw.events"
+            ).fetchone()
+            assert row is not None
+            chance, position, written = random.Random(2), row[0], 0
+            started = time.perf_counter()
+            while (elapsed := time.perf_counter() - started) < seconds:
+                owners = [chance.choice(self._owners) for _ in range(self._callers)]
+                _write_raw(connection, owners, position)
+                position += len(owners)
+                written += len(owners)
+        return written / elapsed
 
 
-def _write_raw(
-    connection: psycopg.Connection,
-    next_batch: Callable[[], tuple[int, tuple[str, ...]]],
-    seconds: float,
-) -> float:
-    started, written = time.perf_counter(), 0
-    while (elapsed := time.perf_counter() - started) < seconds:
-        base, (owners, versions, states, at) = next_batch()
-        with connection.pipeline():
-            connection.execute(b"BEGIN")
-            connection.execute(
-                INSERT_EVENTS.encode(), (base, owners, versions, states, at), prepare=True
-            )
-            connection.execute(
-                UPDATE_HEADS.encode(), (owners, versions, at, SNAPSHOT), prepare=True
-            )
-            connection.execute(b"COMMIT")
-        written += versions.count(",") + 1
-    return written / elapsed
+def _write_raw(connection: psycopg.Connection, owners: list[str], base: int) -> None:
+    """One batch: an event per owner named, an update per head."""
+    heads, version = sorted(set(owners)), base + 1_000_000
+    at = datetime.now(UTC)
+    events = (
+        base,
+        text_array(owners),
+        plain_array(range(version, version + len(owners))),
+        text_array([STATE] * len(owners)),
+        time_array([at] * len(owners)),
+    )
+    updates = (
+        text_array(heads),
+        plain_array([version] * len(heads)),
+        time_array([at] * len(heads)),
+        SNAPSHOT,
+    )
+    with connection.pipeline():
+        connection.execute(b"BEGIN")
+        connection.execute(INSERT_EVENTS.encode(), events, prepare=True)
+        connection.execute(UPDATE_HEADS.encode(), updates, prepare=True)
+        connection.execute(b"COMMIT")

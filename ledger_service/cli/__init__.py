@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from ledger_service.cli import clockwork, keys, migrate, replay, serve, worker
-from ledger_service.errors import LedgerError
+from ledger_service.errors import LedgerError, RefusedToStart
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,6 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module.add_to(commands)
     options = parser.parse_args(arguments)
     try:
+        if not __debug__:
+            raise RefusedToStart("assertions are switched off (-O); the ledger relies on them")
         status: int = options.run(options)
     except LedgerError as error:
         print(f"{parser.prog} {options.command}: {error}", file=sys.stderr)

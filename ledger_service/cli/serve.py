@@ -8,7 +8,6 @@ import signal
 
 import uvicorn
 
-from ledger_service.errors import RefusedToStart
 from ledger_service.settings import read_settings
 from ledger_service.store.boot import check_boot
 
@@ -29,8 +28,6 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def run(options: argparse.Namespace) -> int:
     """Check that this is a place to keep money in, then serve until SIGTERM or SIGINT."""
-    if not __debug__:
-        raise RefusedToStart("assertions are switched off (-O); the ledger relies on them")
     settings = read_settings()
     settings.master_key()
     settings.signing_secret()

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import logging
+from datetime import datetime, timedelta
+from typing import Final
 
 from ledger_service.domain.account.state import Lot, with_lots
 from ledger_service.domain.commands import Command, streams
 from ledger_service.domain.world import Need, World
 from ledger_service.store.heads import decode_account, decode_generation
 from ledger_service.store.writing import Loaded, Wanted, WritingConnection
+
+AHEAD_MAX: Final = timedelta(seconds=5)
+"""A head further ahead of the database's clock than this means that a clock was set back."""
+
+_log = logging.getLogger(__name__)
 
 
 class Loader:
@@ -51,6 +58,10 @@ class Loader:
             generation = self._world.generations.get(stream)
             if generation is not None and generation.updated_at > now:
                 now = generation.updated_at
+        if now - self._clock > AHEAD_MAX:
+            _log.critical(
+                "%s is %s ahead of the database's clock", command.owner, now - self._clock
+            )
         return now
 
     def holds(self, wanted: frozenset[str]) -> bool:

@@ -1,0 +1,112 @@
+"""Holes 1 to 3: what is charged, what is paid back, and what the ledger knows of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.fixtures.hand_worker import FAILED, REFUSED, HandWorker
+from tests.fixtures.live import LiveLedger, expect, new_account
+
+pytestmark = pytest.mark.slow
+
+DURATIONS = ("4s", "6s", "8s")
+
+
+def order(ledger: LiveLedger, account_id: str, model: str, **settings: Any) -> Any:
+    """Ask for a generation; returns the reply."""
+    body = {"account_id": account_id, "model": model, "input": {"prompt": "a boat", **settings}}
+    return expect(202, ledger.caller.post("/v1/generations", body))
+
+
+def models(ledger: LiveLedger) -> list[Any]:
+    """The price list."""
+    items: list[Any] = expect(200, ledger.caller.get("/v1/models"))["items"]
+    return items
+
+
+def generation(ledger: LiveLedger, generation_id: str) -> Any:
+    """The generation as it stands now."""
+    return expect(200, ledger.caller.get(f"/v1/generations/{generation_id}"))
+
+
+def entries(ledger: LiveLedger, account_id: str) -> list[Any]:
+    """The statement, oldest first."""
+    page = expect(200, ledger.caller.get(f"/v1/accounts/{account_id}/entries", limit=200))
+    assert page["next_cursor"] is None
+    return list(reversed(page["items"]))
+
+
+@pytest.mark.parametrize("verdict", [REFUSED, FAILED])
+def test_hole_01_a_failure_pays_back_exactly_what_was_charged(
+    ledger: LiveLedger, verdict: dict[str, Any]
+) -> None:
+    """The refund was computed anew, and higher than the charge: each bad request made credits."""
+    account_id, worker = new_account(), HandWorker(ledger.worker)
+    ledger.caller.grant(account_id, 200)
+    for model in models(ledger):
+        for duration in DURATIONS:
+            ordered = order(ledger, account_id, model["model"], duration=duration)["generation"]
+            claim = worker.claim(ordered["generation_id"])
+            expect(200, worker.report(claim, verdict))
+            ended = generation(ledger, ordered["generation_id"])
+            assert (ended["status"], ended["refunded"]) == ("failed", ordered["charged"])
+            assert ledger.caller.balance(account_id)["posted"] == 200
+    assert max(entry["posted_after"] for entry in entries(ledger, account_id)) == 200
+
+
+def test_hole_01_a_job_is_refunded_once_whoever_refunds_it(ledger: LiveLedger) -> None:
+    """Refunds named neither job nor charge, so nothing stopped a second one for the same job."""
+    account_id, worker = new_account(), HandWorker(ledger.worker)
+    ledger.caller.grant(account_id, 20)
+    ordered = order(ledger, account_id, models(ledger)[0]["model"])["generation"]
+    ledger.caller.refund(account_id, ordered["debit_id"], amount=5)
+    claim = worker.claim(ordered["generation_id"])
+    for _ in range(3):
+        expect(200, worker.report(claim, FAILED))
+    assert generation(ledger, ordered["generation_id"])["refunded"] == 20
+    path = f"/v1/accounts/{account_id}/debits/{ordered['debit_id']}"
+    refused = ledger.caller.post(f"{path}/refunds", {"reason": "again"})
+    assert expect(409, refused)["code"] == "refund_exceeds_debit"
+    refunds = expect(200, ledger.caller.get(f"/v1/accounts/{account_id}/refunds"))["items"]
+    assert [refund["amount"] for refund in refunds] == [15, 5]
+    assert {refund["debit_id"] for refund in refunds} == {ordered["debit_id"]}
+    assert ledger.caller.balance(account_id)["posted"] == 20
+
+
+def test_hole_02_what_is_listed_is_charged_and_told(ledger: LiveLedger) -> None:
+    """Twelve seconds were answered as twelve credits, charged as four, and cost the maker more."""
+    account_id, left = new_account(), 10_000
+    ledger.caller.grant(account_id, left)
+    for model in models(ledger):
+        for duration in DURATIONS:
+            reply = order(ledger, account_id, model["model"], duration=duration)
+            told = reply["generation"]
+            assert (told["price"], told["charged"]) == (model["price"], model["price"])
+            left -= model["price"]
+            assert reply["account"]["balance"]["posted"] == left
+            path = f"/v1/accounts/{account_id}/debits/{told['debit_id']}"
+            assert expect(200, ledger.caller.get(path))["amount"] == model["price"]
+        longer = {"prompt": "a boat", "duration": "12s"}  # what has no price cannot be had
+        body = {"account_id": account_id, "model": model["model"], "input": longer}
+        assert expect(400, ledger.caller.post("/v1/generations", body))["errors"]
+    assert ledger.caller.balance(account_id)["posted"] == left
+
+
+def test_hole_03_every_spend_is_in_the_ledger(ledger: LiveLedger) -> None:
+    """Spends changed the balance and wrote no line: balance 6, sum of the ledger 10."""
+    account_id, worker = new_account(), HandWorker(ledger.worker)
+    ledger.caller.grant(account_id, 100)
+    ledger.caller.debit(account_id, 30)
+    kept = order(ledger, account_id, models(ledger)[0]["model"])["generation"]
+    failed = order(ledger, account_id, models(ledger)[0]["model"])["generation"]
+    expect(200, worker.report(worker.claim(failed["generation_id"]), FAILED))
+    sign = {"credit": 1, "debit": -1, "none": 0}
+    statement = entries(ledger, account_id)
+    balance = ledger.caller.balance(account_id)["posted"]
+    assert sum(sign[entry["direction"]] * entry["amount"] for entry in statement) == balance == 50
+    spent = [entry for entry in statement if entry["type"] == "credits_debited"]
+    assert [entry["amount"] for entry in spent] == [30, 20, 20]
+    by_generation = [entry["details"].get("generation_id") for entry in spent]
+    assert by_generation == [None, kept["generation_id"], failed["generation_id"]]

@@ -22,7 +22,7 @@ from ledger_service.domain.account.state import NEVER, AccountState
 from ledger_service.domain.commands import ChangeCreditLimit, OpenAccount
 from ledger_service.domain.ids import milliseconds_of
 from ledger_service.errors import Rejected
-from ledger_service.store.reads import AccountView
+from ledger_service.store.head_reader import AccountView
 
 
 class AccountsController(Controller):

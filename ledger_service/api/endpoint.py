@@ -51,7 +51,6 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     problems: tuple[ProblemCode, ...]
     is_keyed: bool
-    takes_floats: bool
     body_max_bytes: int
     example: Any
     media_types: tuple[str, ...]
@@ -87,7 +86,6 @@ class Declaration(TypedDict, total=False):
     status: int
     problems: tuple[ProblemCode, ...]
     keyed: bool
-    takes_floats: bool
     body_max_bytes: int
     example: Any
     media_types: tuple[str, ...]
@@ -132,7 +130,6 @@ def declare(handler: Handler, method: str, declared: Declaration) -> Endpoint:
         status=declared.get("status", 200),
         problems=declared.get("problems", ()),
         is_keyed=declared.get("keyed", False),
-        takes_floats=declared.get("takes_floats", False),
         body_max_bytes=declared.get("body_max_bytes", BODY_MAX_BYTES),
         example=declared.get("example"),
         media_types=declared.get("media_types", ("application/json",)),
@@ -173,7 +170,7 @@ def _answering(endpoint: Endpoint, handler: Handler) -> Handler:
             call = Call(services, identity, headers, trace, key)
             if endpoint.body is not None:
                 raw = await read_body(request.receive, headers, endpoint.body_max_bytes)
-                document = parse_json(raw, floats=endpoint.takes_floats)
+                document = parse_json(raw)
                 arguments["body"] = to_struct(document, endpoint.body)
                 if key is not None:
                     call.fingerprint = _fingerprint(request, document)

@@ -45,7 +45,6 @@ class GenerationsController(Controller):
         reply=GenerationReply,
         status=202,
         keyed=True,
-        takes_floats=True,
         summary="Ask for a generation",
         problems=(
             ProblemCode.INSUFFICIENT_CREDITS,

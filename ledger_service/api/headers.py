@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
@@ -13,6 +13,8 @@ from ledger_service.errors import Rejected
 
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _NO_TRACE: Final = b"0" * 32
+# Unique, not secret. A system call here would let go of the interpreter and wait to get it back.
+_MARKS: Final = random.Random()
 _KEY: Final = re.compile(rb"[\x21-\x7e]{1,%d}" % IDEMPOTENCY_KEY_MAX_CHARACTERS)
 
 
@@ -37,6 +39,10 @@ class Headers:
             )
         return value
 
+    def any(self, name: bytes) -> bytes | None:
+        """A value of a header on which nothing depends, or None."""
+        return self._values.get(name)
+
     def every(self, name: bytes) -> list[bytes]:
         """All values of a header that may come several times."""
         return [value for given, value in self._raw if given == name]
@@ -51,9 +57,9 @@ class Trace(NamedTuple):
 
 def trace_of(headers: Headers) -> Trace:
     """Continue the caller's W3C trace, or begin one."""
-    fresh = os.urandom(24).hex()
-    given = headers.every(b"traceparent")
-    found = _TRACEPARENT.fullmatch(given[0]) if len(given) == 1 else None
+    fresh = f"{_MARKS.getrandbits(192):048x}"
+    given = headers.any(b"traceparent")
+    found = _TRACEPARENT.fullmatch(given) if given else None
     if found is None or found[1] == _NO_TRACE:
         return Trace(fresh[:32], fresh[32:])
     return Trace(found[1].decode(), fresh[32:])

@@ -40,7 +40,6 @@ class WebhooksController(Controller):
         "/{generation_id:str}/{attempt:int}/{token:str}",
         scope=None,
         reply=Noted,
-        takes_floats=True,
         body_max_bytes=1024 * 1024,
         summary="Take a hint from fal",
         problems=(ProblemCode.NOT_FOUND,),

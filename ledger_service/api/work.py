@@ -70,7 +70,6 @@ class WorkController(Controller):
         "/generations/{generation_id:str}/reports",
         scope=Scope.WORK,
         reply=ReportReply,
-        takes_floats=True,
         summary="Report on a claimed step",
         problems=(ProblemCode.GENERATION_NOT_FOUND, ProblemCode.STALE_FENCE),
         example={

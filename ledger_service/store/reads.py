@@ -13,6 +13,7 @@ from ledger_service.domain.account.balance import is_partial
 from ledger_service.domain.account.state import AccountState, Lot, find_lot, with_lots
 from ledger_service.domain.commands import Key
 from ledger_service.domain.events import Event, decode
+from ledger_service.store.head_reader import AccountView, HeadReader
 from ledger_service.store.heads import decode_account, decode_lot
 from ledger_service.store.pool import Connection, ReadPool, snapshot
 from ledger_service.store.statements import load_statements
@@ -24,14 +25,6 @@ BEFORE_ALL: Final = 2**62
 """A version beyond every version."""
 
 _SQL: Final = load_statements("reads")
-
-
-class AccountView(NamedTuple):
-    """An account at the database's `now`, with all lots that its balance depends on."""
-
-    state: AccountState
-    position: int
-    now: datetime
 
 
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,18 +88,15 @@ class Reads:
     def __init__(self, pool: ReadPool, vault: Vault) -> None:
         self._pool = pool
         self._vault = vault
+        self._heads = HeadReader(pool)
 
     async def account(self, owner: str) -> AccountView | None:
         """The account as it stands now: one row, unless lots beyond its head matter."""
 
-        async def work(connection: Connection) -> AccountView | None:
-            view = await _head(connection, owner)
-            if view is not None and is_partial(view.state, view.now):
-                async with snapshot(connection):
-                    view = await _whole(connection, owner)
-            return view
-
-        return await self._pool.read(work)
+        view = await self._heads.read(owner)
+        if view is not None and is_partial(view.state, view.now):
+            return await self.whole_account(owner)
+        return view
 
     async def whole_account(self, owner: str) -> AccountView | None:
         """The account with every live lot."""

@@ -1,0 +1,170 @@
+"""Holes 10 and 12 to 15: from the charge to the end of a generation, whatever happens between."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from tests.fixtures.checker import Log, check
+from tests.fixtures.customer import PRICE_CREDITS, Customer, Order
+from tests.fixtures.hand_worker import FAILED, SUCCEEDED, HandWorker
+from tests.fixtures.live import Caller, LiveLedger, expect, new_account
+from tests.fixtures.stack import Stack, eventually
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def by_hand(stack: Stack) -> Iterator[HandWorker]:
+    """A worker that stands in for the stack's own, which is frozen."""
+    stack.worker.freeze()
+    worker = HandWorker(Caller(stack.env["LEDGER_URL"], stack.env["LEDGER_WORK_KEY"]))
+    yield worker
+    worker.caller.http.close()
+
+
+def status_of(stack: Stack, order: Order) -> str:
+    """Where a generation stands, without asking the ledger for it."""
+    query = "SELECT status FROM ledger.jobs WHERE generation_id = %s"
+    with psycopg.connect(stack.env["DATABASE_URL"]) as connection:
+        row = connection.execute(query, [order.generation_id]).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def test_hole_10_what_is_done_is_done(stack: Stack, customer: Customer) -> None:
+    """Completing failed on a column that did not exist, so each poll did all its work again."""
+    order = customer.order("a paper boat")
+    customer.wait()
+    log = check(stack, customer)
+    files = sorted(path for path in stack.media.rglob("*") if path.is_file())
+    path = f"/v1/generations/{order.generation_id}"
+    seen = [expect(200, customer.caller.get(path)) for _ in range(20)]
+    assert {read["status"] for read in seen} == {"succeeded"}
+    assert len({read["updated_at"] for read in seen}) == 1
+    assert Log(customer).of(order.generation_id) == log.of(order.generation_id)
+    assert log.topics(order.generation_id)["generation_succeeded.v1"] == 1
+    assert sorted(path for path in stack.media.rglob("*") if path.is_file()) == files
+
+
+def test_hole_12_a_crash_before_the_submit_is_made_good(
+    stack: Stack, customer: Customer, by_hand: HandWorker
+) -> None:
+    """Charged, and whoever should submit it died first: it was pending for ever."""
+    order = customer.order("a paper boat")
+    assert by_hand.claim(order.generation_id)["step"] == "submit"  # and never heard of again
+    stack.lapse(order.generation_id)
+    stack.worker.thaw()
+    customer.wait()
+    check(stack, customer)
+    assert len(stack.submits(generation=order.generation_id)) == 1
+
+
+def test_hole_12_a_crash_after_the_submit_is_made_good(
+    stack: Stack, customer: Customer, by_hand: HandWorker
+) -> None:
+    """Submitted, and the provider's id was lost on the way: charged, and pending for ever."""
+    order = customer.order("a paper boat [[fal:no-webhook]]", "succeeded")
+    claim = by_hand.claim(order.generation_id)
+    tags = f"generation={order.generation_id},attempt={claim['attempt']['attempt_id']}"
+    key = stack.worker.command.env["FAL_KEY"]
+    answer = httpx.post(
+        f"{stack.fal_url}/{claim['endpoint']}",
+        json=claim["input"],
+        headers={"Authorization": f"Key {key}", "X-Fal-Tags": tags},
+        trust_env=False,
+    )
+    assert answer.is_success  # and nobody tells the ledger
+    stack.lapse(order.generation_id)
+    stack.worker.thaw()
+    customer.wait()
+    check(stack, customer)
+    (submit,) = stack.submits(generation=order.generation_id)
+    assert submit["request_id"] == answer.json()["request_id"]
+
+
+def test_hole_13_an_unknown_submit_is_no_failure(stack: Stack, customer: Customer) -> None:
+    """A submit without an answer was refunded at once, while the provider ran on and billed it."""
+    order = customer.order("a boat [[fal:lost-submit]][[fal:no-webhook]]", "succeeded")
+    path, unknown = f"/v1/generations/{order.generation_id}", 0
+    while not (seen := expect(200, customer.caller.get(path)))["finished_at"]:
+        assert seen["refunded"] == 0
+        unknown += seen["status"] == "submission_unknown"
+        time.sleep(0.05)
+    assert unknown, "the answer must have been lost"
+    check(stack, customer)
+    (submit,) = stack.submits(generation=order.generation_id)
+    assert submit["billed"]
+    assert customer.caller.balance(customer.account_id)["posted"] == (
+        customer.granted - PRICE_CREDITS
+    )
+
+
+@pytest.mark.parametrize(
+    "prompt", ["a paper boat", "a boat that nobody calls for [[fal:no-webhook]]"]
+)
+def test_hole_14_a_generation_advances_by_itself(
+    stack: Stack, customer: Customer, prompt: str
+) -> None:
+    """Only the app's own polling moved a job on: with the app closed, nothing ever happened."""
+    order = customer.order(prompt)
+    eventually(lambda: status_of(stack, order) == "succeeded", "an end that nobody asks for")
+    check(stack, customer)
+
+
+def test_hole_14_a_failure_is_refunded_by_itself(stack: Stack, customer: Customer) -> None:
+    """Only the app's own polling could find a failure, and it did not refund it either."""
+    order = customer.order("a sunken boat [[fal:fail]]")
+    eventually(lambda: status_of(stack, order) == "failed", "an end that nobody asks for")
+    check(stack, customer)
+    assert customer.caller.balance(customer.account_id)["posted"] == customer.granted
+
+
+@pytest.mark.parametrize("late", [SUCCEEDED, FAILED])
+def test_hole_15_the_first_verdict_stands(ledger: LiveLedger, late: dict[str, Any]) -> None:
+    """Nothing compared the status before setting it: a late result could overwrite a failure."""
+    first = FAILED if late is SUCCEEDED else SUCCEEDED
+    generation_id, account_id, claim = claimed(ledger)
+    worker = HandWorker(ledger.worker)
+    expect(200, worker.report(claim, first))
+    read = expect(200, ledger.caller.get(f"/v1/generations/{generation_id}"))
+    for _ in range(3):
+        expect(200, worker.report(claim, late))
+    after = expect(200, ledger.caller.get(f"/v1/generations/{generation_id}"))
+    for settled in ("status", "refunded", "refund_id", "failure", "finished_at"):
+        assert after[settled] == read[settled]
+    assert ledger.caller.balance(account_id)["posted"] == (100 if first is FAILED else 80)
+
+
+def test_hole_15_two_at_once_finish_once(ledger: LiveLedger) -> None:
+    """Two polls at once finalised a job twice."""
+    generation_id, account_id, claim = claimed(ledger)
+    worker = HandWorker(ledger.worker)
+    with ThreadPoolExecutor(20) as threads:
+        answers = list(
+            threads.map(lambda n: worker.report(claim, (SUCCEEDED, FAILED)[n % 2]), range(20))
+        )
+    assert {answer.status_code for answer in answers} == {200}
+    read = expect(200, ledger.caller.get(f"/v1/generations/{generation_id}"))
+    assert read["status"] in {"succeeded", "failed"}
+    has_failed = read["status"] == "failed"
+    assert (read["refunded"], read["result"] is None) == (20 * has_failed, has_failed)
+    assert ledger.caller.balance(account_id)["posted"] == 80 + 20 * has_failed
+    refunds = expect(200, ledger.caller.get(f"/v1/accounts/{account_id}/refunds"))["items"]
+    assert len(refunds) == has_failed
+
+
+def claimed(ledger: LiveLedger) -> tuple[str, str, Any]:
+    """A generation, the account of 100 credits that pays for it, and the claim of its submit."""
+    account_id = new_account()
+    ledger.caller.grant(account_id, 100)
+    body = {"account_id": account_id, "model": "veo-3.1-lite", "input": {"prompt": "a boat"}}
+    reply = expect(202, ledger.caller.post("/v1/generations", body))
+    generation_id = reply["generation"]["generation_id"]
+    return generation_id, account_id, HandWorker(ledger.worker).claim(generation_id)

@@ -6,6 +6,7 @@ states after them), a `Refusal` (nothing changes) or a `Need` (load this, then a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from contracts.problems import ProblemCode
 from ledger_service.domain.account.state import AccountState
 from ledger_service.domain.commands import Key
 from ledger_service.domain.events import Event
-from ledger_service.domain.events.account import CreditsDebited, DebitRefunded, Slice
+from ledger_service.domain.events.account import CreditsDebited, Slice
 from ledger_service.domain.generation.state import GenerationState, Job
 from ledger_service.domain.policy import Policy
 
@@ -37,17 +38,17 @@ class DebitState(msgspec.Struct, frozen=True, kw_only=True):
         return self.amount - self.refunded
 
 
-def debit_state(event: CreditsDebited, last_refund: DebitRefunded | None) -> DebitState:
-    """A debit from its event and its latest refund; each refund carries the running totals."""
-    untouched = tuple([0] * len(event.slices))
+def debit_state(event: CreditsDebited, given_back: Sequence[int] | None) -> DebitState:
+    """A debit from its event and from what was given back so far: per slice, then on credit."""
+    *slices, credit = given_back or [0] * (len(event.slices) + 1)
     return DebitState(
         debit_id=event.debit_id,
         amount=event.amount,
         slices=event.slices,
         on_credit=event.on_credit,
-        refunded=last_refund.refunded if last_refund else 0,
-        slices_refunded=last_refund.slices_refunded if last_refund else untouched,
-        credit_refunded=last_refund.credit_refunded if last_refund else 0,
+        refunded=sum(slices) + credit,
+        slices_refunded=tuple(slices),
+        credit_refunded=credit,
         generation_id=event.generation_id,
     )
 

@@ -22,7 +22,7 @@ from ledger_service.domain.events import decode
 from ledger_service.domain.events.account import CreditsDebited
 from ledger_service.domain.generation.state import Job
 from ledger_service.domain.ids import version_in
-from ledger_service.domain.world import DebitState
+from ledger_service.domain.world import DebitState, debit_state
 from ledger_service.errors import Contention, Unavailable
 from ledger_service.store.arrays import bytea_array, plain_array, text_array
 from ledger_service.store.columns import EventColumns, HeadColumns, append_values
@@ -178,10 +178,10 @@ class WritingConnection:
             return found
         owners, ids, versions = zip(*located, strict=True)
         values = (text_array(owners), text_array(ids), plain_array(versions))
-        for debit_id, topic, state, refunded, given_back in self._fetch("load_debits", values):
+        for debit_id, topic, state, given_back in self._fetch("load_debits", values):
             event = decode(topic, state)
             if isinstance(event, CreditsDebited) and event.debit_id == debit_id:
-                found[debit_id] = _debit(event, refunded or 0, given_back)
+                found[debit_id] = debit_state(event, given_back)
         return found
 
     def load_lots(self, wanted: Iterable[tuple[str, str]]) -> dict[str, list[Lot]]:
@@ -271,18 +271,4 @@ def _job(row: Any) -> Job:
         to_fetch=row[10],
         unreported=row[11],
         worker=row[12],
-    )
-
-
-def _debit(event: CreditsDebited, refunded: int, given_back: list[int] | None) -> DebitState:
-    *slices, credit = given_back or [0] * (len(event.slices) + 1)
-    return DebitState(
-        debit_id=event.debit_id,
-        amount=event.amount,
-        slices=event.slices,
-        on_credit=event.on_credit,
-        refunded=refunded,
-        slices_refunded=tuple(slices),
-        credit_refunded=credit,
-        generation_id=event.generation_id,
     )

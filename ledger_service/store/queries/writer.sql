@@ -27,7 +27,7 @@ JOIN ledger.jobs AS j USING (owner, generation_id)
 SELECT owner, wrapped_key FROM ledger.subject_keys WHERE owner = ANY ($1::text[])
 
 -- name: load_debits
-SELECT wanted.debit_id, e.topic, e.state, d.refunded, d.given_back
+SELECT wanted.debit_id, e.topic, e.state, d.given_back
 FROM unnest($1::text[], $2::text[], $3::bigint[]) AS wanted (owner, debit_id, version)
 JOIN ledger.events AS e
     ON e.owner = wanted.owner AND e.stream = wanted.owner AND e.version = wanted.version

@@ -59,9 +59,9 @@ def test_worker_is_killed_after_its_submit_arrived(stack: Stack, customer: Custo
 
 
 def test_worker_is_killed_again_and_again(stack: Stack, customer: Customer) -> None:
-    """kill -9 of the worker at five arbitrary moments: each step is taken up where it was left."""
-    with customer.ordering(30, pause_seconds=0.2):
-        for round_number in range(5):
+    """kill -9 of the worker at four arbitrary moments: each step is taken up where it was left."""
+    with customer.ordering(25, pause_seconds=0.2):
+        for round_number in range(4):
             eventually(customer.open, "work to be interrupted at")
             time.sleep(0.3 * round_number)
             stack.worker.kill()

@@ -108,10 +108,6 @@ def refund_of(stored: StoredEvent, private: Private | None) -> Refund:
     )
 
 
-_CREDIT: Final = (CreditsGranted,)
-_DEBIT: Final = (CreditsDebited, CreditsExpired)
-
-
 def entry_of(stored: StoredEvent, private: Private | None) -> Entry:
     """One line of a statement; amounts by their direction add up to the balance.
 

@@ -8,6 +8,7 @@ import signal
 
 import uvicorn
 
+from ledger_service.api.protocol import BoundedProtocol
 from ledger_service.settings import read_settings
 from ledger_service.store.boot import check_boot
 
@@ -43,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         port=settings.ledger_port if options.port is None else options.port,
         workers=options.workers,
         loop="uvloop",
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         lifespan="on",
         access_log=False,

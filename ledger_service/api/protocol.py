@@ -1,0 +1,79 @@
+"""HTTP/1.1 below the application: uvicorn's own protocol, with limits for the head of a request.
+
+A head that is endless, or that never ends, costs neither memory nor a connection; what is no
+HTTP at all gets a problem document like everything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from contracts.problems import FieldError, ProblemCode
+from ledger_service.api.problem_details import problem_reply
+
+HEAD_MAX_BYTES: Final = 32 * 1024
+HEAD_WAIT_SECONDS: Final = 10.0
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    _head_bytes = 0
+    _is_in_head = True  # a connection that sends nothing at all is in its first head
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Expect a first request."""
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing more will come."""
+        self._cancel_timer()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """A request's first byte has come."""
+        super().on_message_begin()
+        self._expect_head()
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: from here on the body's own limits apply."""
+        self._is_in_head = False
+        self._cancel_timer()
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; too many of them without an end of the head are the end of it."""
+        super().data_received(data)
+        if self._is_in_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_MAX_BYTES:
+                self.send_400_response(f"the head is larger than {HEAD_MAX_BYTES} bytes")
+
+    def send_400_response(self, msg: str) -> None:
+        """Say that this is no request of HTTP/1.1, and close."""
+        fault: Any = (FieldError("", msg),)
+        reply = problem_reply(ProblemCode.VALIDATION_FAILED, "/", errors=fault)
+        lines = [b"%s: %s" % header for header in (*reply.headers, (b"connection", b"close"))]
+        head = b"\r\n".join([b"HTTP/1.1 400 Bad Request", *lines])
+        self.transport.write(head + b"\r\n\r\n" + reply.body)
+        self.transport.close()
+
+    def _expect_head(self) -> None:
+        self._head_bytes = 0
+        self._is_in_head = True
+        self._cancel_timer()
+        self._head_timer = self.loop.call_later(HEAD_WAIT_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        """Silence is not answered."""
+        self.transport.close()
+
+    def _cancel_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None

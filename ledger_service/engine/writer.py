@@ -16,9 +16,15 @@ from typing import Final
 
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.tickets import Inbox, Results, Ticket
-from ledger_service.errors import Contention, LedgerError, OutcomeUnknown, Unavailable
+from ledger_service.errors import (
+    Contention,
+    LedgerError,
+    OutcomeUnknown,
+    Unavailable,
+    UnknownSnapshot,
+)
 from ledger_service.store.vault import Vault
-from ledger_service.store.writing import ConnectionLost, StoreRefused, WritingConnection
+from ledger_service.store.writing import ConnectionLost, WritingConnection
 
 BATCH_MAX: Final = 256
 CONTENTION_TRIES_MAX: Final = 20
@@ -81,9 +87,9 @@ class Writer:
                 if self._gives_up(tickets, tries):
                     return self._fail(tickets, error)
                 time.sleep(min(0.02 * 2**tries, RECONNECT_SECONDS_MAX))
-            except StoreRefused:
+            except Exception as error:
                 self._roll_back()
-                return self._split(tickets)
+                return self._split(tickets, error)
             else:
                 self._inbox.put_back(batch.deferred)
                 self._deliver(results)
@@ -96,11 +102,18 @@ class Writer:
             return self._is_stopping.is_set()
         return tries > 1
 
-    def _split(self, tickets: list[Ticket]) -> None:
-        """The database refuses the batch: find the command that it refuses."""
+    def _split(self, tickets: list[Ticket], error: Exception) -> None:
+        """One command is too much for the database or for us: find it, and settle the others.
+
+        Its account may be unreadable, say, while newer code is being rolled out.
+        """
         if len(tickets) == 1:
-            _log.exception("refused: %s", type(tickets[0].submission.command).__name__)
-            return self._fail(tickets, LedgerError("the database refused the command"))
+            kind = type(tickets[0].submission.command).__name__
+            if isinstance(error, UnknownSnapshot):
+                _log.warning("%s: its account was written by newer code: %s", kind, error)
+            else:
+                _log.error("%s failed for a reason that nobody foresaw", kind, exc_info=error)
+            return self._fail(tickets, error)
         half = len(tickets) // 2
         self._settle(tickets[:half])
         self._settle(tickets[half:])

@@ -187,12 +187,9 @@ def _answering(endpoint: Endpoint, handler: Handler) -> Handler:
 
 
 def _fingerprint(request: Request[Any, Any, Any], document: Any) -> bytes:
-    """One request under a key is told from another by route, path ids and what was sent.
+    """One request under a key is told from another by method, path (with its ids) and body.
 
     Kept for ever beside the key, so it is made of nothing but what the caller sees.
     """
-    scope = request.scope
-    digest = hashlib.sha256(f"{scope['method']} {scope['path_template']}\n".encode())
-    digest.update(canonical(scope["path_params"]))
-    digest.update(canonical(document))
-    return digest.digest()
+    route = f"{request.scope['method']} {request.scope['path'].rstrip('/')}\n"
+    return hashlib.sha256(route.encode() + canonical(document)).digest()

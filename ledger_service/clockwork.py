@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -32,6 +32,9 @@ COMMANDS_PER_TICK: Final = 200
 _CONNECT_TIMEOUT_SECONDS: Final = 2
 _RETRY_SECONDS: Final = 1.0
 
+Connection = psycopg.AsyncConnection[Any]
+Work = Callable[[Connection], Coroutine[Any, Any, None]]
+
 _SQL: Final = load_statements("clockwork")
 _log = logging.getLogger(__name__)
 
@@ -48,7 +51,7 @@ class Clockwork:
         self._grace = grace
         self._holder = secrets.token_hex(8)
         self._epoch: int | None = None
-        self._timetable: list[tuple[float, Callable[[Connection], Awaitable[None]]]] = [
+        self._timetable: list[tuple[float, Work]] = [
             (0.25, self._ring_due_jobs),
             (0.5, self._book_expiries),
             (1.0, self._end_overdue_jobs),
@@ -86,8 +89,17 @@ class Clockwork:
             for interval_seconds, work in self._timetable:
                 if self._epoch is not None and time.monotonic() >= due[work]:
                     due[work] = time.monotonic() + interval_seconds
-                    await work(connection)
+                    await self._do(work, connection)
             await _sleep(stop, TICK_SECONDS)
+
+    async def _do(self, work: Work, connection: Connection) -> None:
+        """One turn; what the database refuses it must not keep the others from theirs."""
+        try:
+            await work(connection)
+        except psycopg.Error as error:
+            if connection.closed:
+                raise
+            _log.warning("%s: %s", work.__name__, type(error).__name__)
 
     async def _lead(self, connection: Connection) -> None:
         lease = timedelta(seconds=LEASE_SECONDS)
@@ -135,9 +147,6 @@ class Clockwork:
                 _log.warning("%s: %s", type(command).__name__, type(outcome).__name__)
             elif isinstance(outcome, BaseException):
                 raise outcome
-
-
-Connection = psycopg.AsyncConnection[Any]
 
 
 def _submission(command: Command) -> Submission:

@@ -140,3 +140,25 @@ def test_hole_25_one_bad_account_does_not_stop_the_rest(timed: Timed) -> None:
         lambda: expect(200, timed.ledger.caller.get(path))["status"] == "expired", "the deadline"
     )
     assert timed.clockwork.popen.poll() is None
+
+
+def test_hole_25_one_failing_job_does_not_stop_the_others(timed: Timed) -> None:
+    """Half of the jobs failed at every run, and nobody noticed what else did not happen."""
+    account_id, database = new_account(), timed.ledger.database
+    with database.connect_owner() as connection:
+        connection.execute(
+            "CREATE TRIGGER no_ring BEFORE UPDATE ON ledger.jobs FOR EACH ROW "
+            "WHEN (new.rings > old.rings) EXECUTE FUNCTION ledger.refuse_change()"
+        )
+    timed.ledger.caller.grant(account_id, 20)
+    generation_id = order(timed.ledger, account_id)
+    grant_for_a_moment(timed.ledger, account_id)
+    timed.ledger.worker.post("/v1/generations/gen_none/claims", {"worker": "w"}, key="")
+    path = f"/v1/generations/{generation_id}"
+    eventually(
+        lambda: expect(200, timed.ledger.caller.get(path))["status"] == "expired", "the deadline"
+    )
+    eventually(lambda: "credits_expired" in entry_types(timed.ledger, account_id), "the sweep")
+    assert "InsufficientPrivilege" in timed.clockwork.text()
+    with database.connect_owner() as connection:
+        connection.execute("DROP TRIGGER no_ring ON ledger.jobs")

@@ -11,6 +11,7 @@ pytest_plugins = [
     "tests.fixtures.live",
     "tests.fixtures.stack",
     "tests.fixtures.customer",
+    "tests.fixtures.hand_worker",
 ]
 
 # Deadlines per example would judge the machine, not the code.

@@ -5,68 +5,18 @@ from __future__ import annotations
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
-import httpx
 import pytest
 
 from contracts.limits import UNREPORTED_CLAIMS_MAX
 from tests.fixtures.checker import Log, check
 from tests.fixtures.customer import Customer
-from tests.fixtures.live import Caller, expect
+from tests.fixtures.hand_worker import FAILED, SUCCEEDED, StackHand
+from tests.fixtures.live import expect
 from tests.fixtures.relay import relay_to
 from tests.fixtures.stack import Stack, eventually
 
 pytestmark = pytest.mark.slow
-
-ASSET = {"key": "no/where", "content_type": "video/mp4", "size_bytes": 9, "sha256": "0" * 64}
-FAILED = {"type": "failed", "reason": "a_verdict"}
-SUCCEEDED = {"type": "succeeded", "asset": ASSET}
-
-
-class HandWorker:
-    """A worker played by hand: claims and reports over HTTP, under the work key."""
-
-    def __init__(self, stack: Stack) -> None:
-        self.stack = stack
-        self.caller = Caller(stack.env["LEDGER_URL"], stack.env["LEDGER_WORK_KEY"])
-
-    def claim(self, generation_id: str) -> Any:
-        """Claim the next step; None when the ledger has ended the generation instead."""
-        path = f"/v1/generations/{generation_id}/claims"
-        claims = expect(200, self.caller.post(path, {"worker": "by hand"}, key=""))["claims"]
-        return claims[0] if claims else None
-
-    def report(self, claim: Any, event: dict[str, Any]) -> httpx.Response:
-        """Report on a claim, current or not."""
-        body = {
-            "fence": claim["fence"],
-            "attempt_id": claim["attempt"]["attempt_id"],
-            "event": event,
-        }
-        path = f"/v1/generations/{claim['generation_id']}/reports"
-        return self.caller.post(path, body, key="")
-
-    def submit(self, claim: Any) -> str:
-        """POST the claim's job to the provider, as the worker does; returns the request id."""
-        tags = f"generation={claim['generation_id']},attempt={claim['attempt']['attempt_id']}"
-        key = self.stack.worker.command.env["FAL_KEY"]
-        answer = httpx.post(
-            f"{self.stack.fal_url}/{claim['endpoint']}",
-            json=claim["input"],
-            headers={"Authorization": f"Key {key}", "X-Fal-Tags": tags},
-            trust_env=False,
-        )
-        return str(expect(200, answer)["request_id"])
-
-
-@pytest.fixture
-def by_hand(stack: Stack) -> Any:
-    """The stack's worker is frozen, and this one takes its place."""
-    stack.worker.freeze()
-    worker = HandWorker(stack)
-    yield worker
-    worker.caller.http.close()
 
 
 def test_duplicate_reports_change_nothing(stack: Stack, customer: Customer) -> None:
@@ -90,7 +40,7 @@ def test_duplicate_reports_change_nothing(stack: Stack, customer: Customer) -> N
 
 
 def test_a_failure_reported_many_times_at_once_is_refunded_once(
-    customer: Customer, stack: Stack, by_hand: HandWorker
+    customer: Customer, stack: Stack, by_hand: StackHand
 ) -> None:
     """Twenty simultaneous reports of one failure: one ending, one refund."""
     order = customer.order("a sunken boat", "failed")
@@ -103,7 +53,7 @@ def test_a_failure_reported_many_times_at_once_is_refunded_once(
 
 
 def test_a_late_outcome_moves_no_credits(
-    customer: Customer, stack: Stack, by_hand: HandWorker
+    customer: Customer, stack: Stack, by_hand: StackHand
 ) -> None:
     """A success after the refund is kept as our cost, once, and never charged; a failure that
     comes after the success refunds nothing."""
@@ -128,7 +78,7 @@ def test_a_late_outcome_moves_no_credits(
 
 
 def test_a_stale_fence_decides_nothing(
-    customer: Customer, stack: Stack, by_hand: HandWorker
+    customer: Customer, stack: Stack, by_hand: StackHand
 ) -> None:
     """A worker whose lease ran out and whose job another has taken may not end it, either way."""
     order = customer.order("a slow boat [[fal:slow=3]]")
@@ -168,7 +118,7 @@ def test_a_zombie_comes_back(stack: Stack, customer: Customer) -> None:
     check(stack, customer)
 
 
-def test_poison_ends_as_failed(customer: Customer, stack: Stack, by_hand: HandWorker) -> None:
+def test_poison_ends_as_failed(customer: Customer, stack: Stack, by_hand: StackHand) -> None:
     """A generation that no worker comes back from is claimed only so often; then it fails, and is
     refunded."""
     order = customer.order("a boat that sinks its worker", "failed")

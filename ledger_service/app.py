@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
@@ -48,6 +49,13 @@ from ledger_service.store.readiness import Readiness
 from ledger_service.store.reads import Reads
 from ledger_service.store.vault import Vault
 
+SWITCH_SECONDS = 0.0002
+"""How long a thread may keep the interpreter while another one wants it.
+
+The event loop lets go of it with every system call and would wait for the writer's thread each
+time: with Python's default of 5 ms, spends were measured at 0.5 to 0.7 of the rate that this gives.
+"""
+
 CONTROLLERS = (
     AccountsController,
     GrantsController,
@@ -72,6 +80,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
 
     @asynccontextmanager
     async def running(_: Litestar) -> AsyncIterator[None]:
+        sys.setswitchinterval(SWITCH_SECONDS)
         await services.pool.open()
         await services.engine.start()
         services.generations.doorbell.start()

@@ -17,14 +17,19 @@ pytestmark = pytest.mark.slow
 OUTAGE_SECONDS = 20.0
 
 
+def bells(stack: Stack) -> int:
+    """How many bells no worker has taken yet."""
+    with redis.Redis.from_url(stack.env["VALKEY_URL"]) as valkey:
+        return int(valkey.llen(f"dramatiq:{DOORBELL_QUEUE}"))
+
+
 def test_valkey_is_flushed(stack: Stack, customer: Customer) -> None:
     """FLUSHALL with bells waiting: what they rang for is found without them."""
     stack.worker.freeze()
     customer.order_mix(20)
+    eventually(lambda: bells(stack), "bells that wait")
     with redis.Redis.from_url(stack.env["VALKEY_URL"]) as valkey:
-        eventually(lambda: valkey.llen(f"dramatiq:{DOORBELL_QUEUE}"), "bells that wait")
         valkey.flushall()
-        assert valkey.dbsize() == 0
     stack.worker.thaw()
     customer.order_mix(10)
     customer.wait()
@@ -44,7 +49,11 @@ def test_valkey_is_down(stack: Stack, customer: Customer) -> None:
     time.sleep(max(0.0, down_since + OUTAGE_SECONDS - time.monotonic()))
     assert not stack.valkey.is_running
     stack.valkey.start()
+    stack.worker.freeze()
     customer.order_mix(5)
+    eventually(lambda: bells(stack), "a ledger that rings again")
+    stack.worker.thaw()
+    eventually(lambda: not bells(stack), "a worker that hears again")
     customer.wait()
     check(stack, customer)
 

@@ -74,3 +74,27 @@ def test_a_silent_provider_is_given_up_after_the_grace(stack: Stack, customer: C
         assert Log(customer).events == log.events
     reasons = {item["failure"]["reason"] for item in customer.generations().values()}
     assert reasons == {"deadline"}
+
+
+def test_no_deadline_passes_while_nobody_works(stack: Stack, customer: Customer) -> None:
+    """With all workers gone for 30 s, generations wait past their deadline: they are not ended
+    because nobody could do them."""
+    with stack.told(stack.ledger, GENERATION_DEADLINE_SECONDS=str(DEADLINE_SECONDS)):
+        stack.worker.kill()
+        stack.forget_claims()
+        customer.order_mix(5)
+        time.sleep(DEADLINE_SECONDS + 2.0)
+        assert set(customer.statuses().values()) == {"requested"}
+        stack.worker.start()
+        customer.wait()
+    # Whether a worker or the deadline is first from now on is open; each is lawful.
+    for order, status in zip(customer.orders, endings(customer), strict=True):
+        assert status in (order.ending, "expired")
+        order.ending = status
+    check(stack, customer)
+
+
+def endings(customer: Customer) -> list[str]:
+    """How each order ended."""
+    statuses = customer.statuses()
+    return [statuses[order.generation_id] for order in customer.orders]

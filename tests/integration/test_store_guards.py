@@ -127,7 +127,7 @@ def test_an_edited_migration_is_refused(
 
 def test_migrations_run_on_a_clean_database(bare_database: Database) -> None:
     """All of them, in order, by an owner that is no superuser."""
-    assert migrate(bare_database.owner_url, "secret") == [m.name for m in migrations()]
+    assert migrate(bare_database.owner_url) == [m.name for m in migrations()]
     with psycopg.connect(bare_database.owner_url) as connection:
         row = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
         assert row.fetchone() == (False,)

@@ -45,7 +45,7 @@ def test_valkey_is_down(stack: Stack, customer: Customer) -> None:
     with customer.ordering(20, pause_seconds=0.5):
         pass
     assert customer.unanswered == 0
-    customer.wait(seconds=OUTAGE_SECONDS)
+    customer.wait()
     time.sleep(max(0.0, down_since + OUTAGE_SECONDS - time.monotonic()))
     assert not stack.valkey.is_running
     stack.valkey.start()

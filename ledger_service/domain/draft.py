@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ledger_service.domain.account.balance import available, unbooked
+from ledger_service.domain.account.balance import blocked, unbooked
 from ledger_service.domain.account.evolve import evolve
 from ledger_service.domain.account.state import AccountState
 from ledger_service.domain.commands import Command, Key
@@ -35,6 +35,7 @@ class Draft:
         self._generations: dict[str, GenerationState | None] = {}
         self._jobs: dict[str, Job] = {}
         self._debits: dict[str, DebitState | None] = {}
+        self._balances: dict[str, tuple[int, int]] = {}  # posted and held, after the last event
         self._answering: int | None = None
 
     def account(self, owner: str) -> AccountState | None:
@@ -56,7 +57,8 @@ class Draft:
         """Append an account event, stamped with the balances after it."""
         version = self.next_version(owner)
         state = evolve(self.account(owner), event, version, self.now)
-        stamped = replace(event, posted=state.posted, held=state.held)
+        posted, held = self._balances[owner] = state.posted, state.held
+        stamped = replace(event, posted=posted, held=held)
         self._events.append(NewEvent(owner, owner, version, stamped, key))
         self._accounts[owner] = state
         return state
@@ -118,14 +120,15 @@ class Draft:
         bearer = self._events[at]
         assert isinstance(bearer.event, AccountEvent)
         assert bearer.stream == owner
+        posted, held = self._balances[owner]
         answer = Answer(
             key=key.text,
             http_status=http_status,
             reply=REPLY_VERSION,
             version=state.version,
-            posted=state.posted,
-            held=state.held,
-            available=available(state, self.now),
+            posted=posted,
+            held=held,
+            available=posted - held - blocked(state, self.now) + state.credit_limit,
             debt=state.debt,
             credit_limit=state.credit_limit,
             pending_expiry=unbooked(state, self.now),

@@ -270,5 +270,6 @@ def _job(row: Any) -> Job:
         lease_until=row[9],
         to_fetch=row[10],
         unreported=row[11],
-        worker=row[12],
+        is_hinted=row[12],
+        worker=row[13],
     )

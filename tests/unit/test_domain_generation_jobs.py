@@ -240,11 +240,16 @@ def test_a_webhook_for_another_attempt_changes_nothing(number: int, request_id: 
 
 
 def test_a_webhook_does_not_take_the_job_from_its_worker() -> None:
-    """While a lease runs, the hint waits for it."""
+    """While a lease runs, the hint waits for it; then it is time to look again at once, once."""
     generation = submitted_generation()
     job = generation.job
     generation.hint()
-    assert generation.job == job
+    assert (generation.job.fence, generation.job.due_at) == (job.fence, job.due_at)
+    generation.report(RUNNING)
+    assert seconds_to_next_look(generation) == 0
+    generation.claim()
+    generation.report(RUNNING)
+    assert seconds_to_next_look(generation) == 2
 
 
 def test_the_next_look_comes_after_a_quarter_of_the_age() -> None:

@@ -12,17 +12,16 @@ def unbooked(state: AccountState, now: datetime) -> int:
     return sum([lot.free for lot in state.lots if lot.is_expired(now)])
 
 
-def waiting(state: AccountState, now: datetime) -> int:
-    """Free credits that are not effective yet."""
-    in_lots = sum([lot.free for lot in state.lots if lot.effective_at > now])
+def blocked(state: AccountState, now: datetime) -> int:
+    """Free credits that no spend may take: already expired, or not effective yet."""
+    assert not is_partial(state, now), "lots beyond the head changed: load them first"
+    in_lots = sum([lot.free for lot in state.lots if not lot.is_spendable(now)])
     return in_lots + state.overflow.waiting
 
 
 def available(state: AccountState, now: datetime) -> int:
     """What a spend may take now, the credit limit included; negative when in debt beyond it."""
-    assert not is_partial(state, now), "lots beyond the head changed: load them first"
-    taken = state.held + unbooked(state, now) + waiting(state, now)
-    return state.posted - taken + state.credit_limit
+    return state.posted - state.held - blocked(state, now) + state.credit_limit
 
 
 def is_partial(state: AccountState, now: datetime) -> bool:

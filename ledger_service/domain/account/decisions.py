@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from contracts.limits import BALANCE_MAX_CREDITS
 from contracts.problems import ProblemCode
 from ledger_service.domain.account.balance import is_partial
@@ -132,17 +134,11 @@ def record_debit(draft: Draft, owner: str, wanted: CreditsDebited) -> Refusal | 
     settle_first(draft, owner)
     draft.record(
         owner,
-        CreditsDebited(
+        replace(
+            wanted,
             debit_id=draft.next_id("dbt", owner),
-            amount=wanted.amount,
             slices=plan.slices,
             on_credit=plan.on_credit,
-            reason=wanted.reason,
-            tags=wanted.tags,
-            reference=wanted.reference,
-            generation_id=wanted.generation_id,
-            model=wanted.model,
-            private=wanted.private,
         ),
     )
     return None

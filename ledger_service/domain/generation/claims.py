@@ -62,6 +62,7 @@ def grant_claim(draft: Draft, state: GenerationState, job: Job, worker: str) -> 
         job,
         status=state.status,
         fence=job.fence + 1,
+        is_hinted=False,
         lease_until=draft.now + LEASE,
         due_at=draft.now + LEASE,
         unreported=job.unreported + 1,

@@ -59,6 +59,8 @@ def decide_hint(world: World, command: HintGeneration, now: datetime) -> Outcome
             attempt_id=attempt.attempt_id, request_id=command.request_id
         )
         state = draft.record_generation(command.stream, state.owner, submitted)
-    due_at = job.due_at if job.is_leased(now) else now
-    draft.keep_job(replace(job, status=state.status, due_at=due_at))
+    if job.is_leased(now):
+        draft.keep_job(replace(job, status=state.status, is_hinted=True))
+    else:
+        draft.keep_job(replace(job, status=state.status, due_at=now))
     return draft.finish()

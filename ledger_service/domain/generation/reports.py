@@ -81,11 +81,12 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         return self.draft.record_generation(self.command.stream, self.state.owner, event)
 
     def reschedule(self, state: GenerationState, wait: timedelta, **changes: Any) -> None:
-        """The worker is done for now: look again after `wait`."""
+        """The worker is done for now: look again after `wait`, or at once after a hint."""
         job = replace(
             self.job,
             status=state.status,
-            due_at=self.draft.now + wait,
+            due_at=self.draft.now + (timedelta() if self.job.is_hinted else wait),
+            is_hinted=False,
             lease_until=None,
             unreported=0,
             **changes,

@@ -81,7 +81,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What is merely mechanical about a generation: who may work on it, and when to look next.
 
     `due_at` is null once the generation is final. `unreported` counts claims in a row that no
-    worker came back from.
+    worker came back from. `is_hinted`: a webhook came while a worker was at it, so whatever that
+    worker finds, look again at once.
     """
 
     generation_id: str
@@ -96,6 +97,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     lease_until: datetime | None = None
     to_fetch: bool = False
     unreported: int = 0
+    is_hinted: bool = False
     worker: str | None = None
 
     @property

@@ -113,6 +113,7 @@ CREATE TABLE ledger.jobs (
     lease_until timestamptz,
     to_fetch boolean NOT NULL,
     unreported bigint NOT NULL,
+    is_hinted boolean NOT NULL,
     worker text COLLATE "C",
     ring_at timestamptz,
     rings bigint NOT NULL DEFAULT 0,

@@ -126,18 +126,20 @@ BEGIN
     IF p_rows -> 'jobs' IS NOT NULL THEN
         -- Whoever made a job rings for it once; the clockwork rings from `ring_at` on.
         INSERT INTO ledger.jobs AS j (owner, generation_id, model, status, created_at, due_at,
-            deadline, epoch, fence, lease_until, to_fetch, unreported, worker, ring_at)
+            deadline, epoch, fence, lease_until, to_fetch, unreported, is_hinted, worker, ring_at)
         SELECT owner, generation_id, model, status, created_at, due_at, deadline, epoch, fence,
-            lease_until, to_fetch, unreported, worker, due_at + interval '2 seconds'
+            lease_until, to_fetch, unreported, is_hinted, worker, due_at + interval '2 seconds'
         FROM json_to_recordset(p_rows -> 'jobs')
             AS n (owner text, generation_id text, model text, status text,
                 created_at timestamptz, due_at timestamptz, deadline timestamptz, epoch bigint,
                 fence bigint, lease_until timestamptz, to_fetch boolean, unreported bigint,
+                is_hinted boolean,
                 worker text)
         ON CONFLICT (owner, generation_id) DO UPDATE SET
             status = excluded.status, due_at = excluded.due_at, deadline = excluded.deadline,
             epoch = excluded.epoch, fence = excluded.fence, lease_until = excluded.lease_until,
-            to_fetch = excluded.to_fetch, unreported = excluded.unreported, worker = excluded.worker,
+            to_fetch = excluded.to_fetch, unreported = excluded.unreported,
+            is_hinted = excluded.is_hinted, worker = excluded.worker,
             ring_at = excluded.due_at, rings = 0;
     END IF;
 END

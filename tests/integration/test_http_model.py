@@ -40,21 +40,20 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PAGE, FEW = 200, 5
 
 WHO = st.integers(0, 1)
-AMOUNT = st.integers(1, 60)
+AMOUNT, MUCH = st.integers(1, 20), st.integers(10, 60)
 TAGS = st.sets(st.sampled_from(("image", "video")))
 WHEN = st.sampled_from((-LATER, SOON, LATER))
 PICK = st.integers(0, 999)
 TERMS = st.fixed_dictionaries(
-    {},
-    optional={
-        "priority": st.integers(0, 3),
+    {
+        "priority": st.integers(0, 2),
         "source": st.sampled_from(("purchase", "promo", "signup")),
         "unit_cost_micros": st.integers(0, 2),
-        "restrict_to": TAGS,
-        "effective_at": WHEN,
-        "expires_at": WHEN,
+        "restrict_to": st.sampled_from((set(), {"image"}, {"video"}, {"image", "video"})),
     },
+    optional={"effective_at": WHEN, "expires_at": WHEN},
 )
+LOTS = st.lists(st.tuples(AMOUNT, TERMS), min_size=4, max_size=6)
 
 ALL_THAT_HAPPENS = {
     "account_opened.v1",
@@ -138,10 +137,12 @@ class Callers(RuleBasedStateMachine):
 
     # --- what callers do ----------------------------------------------------------------------
 
-    @initialize(amount=AMOUNT)
-    def begin(self, amount: int) -> None:
-        """One account has credits, the other is not open yet."""
-        self.grant(0, amount, {})
+    @initialize(lots=LOTS)
+    def begin(self, lots: list[tuple[int, dict[str, Any]]]) -> None:
+        """One account has lots of many kinds, the other is not open yet."""
+        self.grant(0, 10, {})
+        for amount, terms in lots:
+            self.grant(0, amount, terms)
 
     @rule(who=WHO, limit=st.integers(0, 40))
     def open(self, who: int, limit: int) -> None:
@@ -162,7 +163,7 @@ class Callers(RuleBasedStateMachine):
             body[field] = instant(now + terms[field])
         self._granted(self._send(name, f"/v1/accounts/{name}/grants", body))
 
-    @rule(who=WHO, amount=AMOUNT, tags=TAGS)
+    @rule(who=WHO, amount=AMOUNT | MUCH, tags=TAGS)
     def debit(self, who: int, amount: int, tags: set[str]) -> None:
         """Credits in burn order, or the true numbers."""
         name = self.names[who]

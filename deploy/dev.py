@@ -249,8 +249,9 @@ def become(*arguments: str) -> NoReturn:
 
 
 def _on_all_cores() -> tuple[str, ...]:
-    # More workers than this only multiply the database clusters.
-    return ("-n", str(max(2, min(4, os.cpu_count() or 2))), "--dist", "worksteal")
+    # Tests mostly wait, for outages and deadlines, so one more than two cores pays; more than
+    # four only multiply the database clusters.
+    return ("-n", str(max(3, min(4, os.cpu_count() or 2))), "--dist", "worksteal")
 
 
 def _succeeds(*command: str) -> bool:

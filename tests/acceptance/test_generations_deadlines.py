@@ -29,7 +29,7 @@ def test_stuck_jobs_are_cancelled_at_their_deadline(stack: Stack, customer: Cust
     and what it finishes all the same is delivered and stays paid."""
     for _ in range(4):  # all of them at once fit into the provider's queue
         customer.order("a boat on a reef [[fal:stuck]]", "expired")
-        customer.order("a slow boat [[fal:slow=4]]", "succeeded")
+        customer.order("a slow boat [[fal:slow=6]]", "succeeded")
     customer.wait()
     log = check(stack, customer)
     for order in customer.orders:

@@ -24,7 +24,7 @@ from ledger_service.errors import (
     UnknownSnapshot,
 )
 from ledger_service.store.vault import Vault
-from ledger_service.store.writing import ConnectionLost, WritingConnection
+from ledger_service.store.writing import ConnectionLost, DatabaseUnfit, WritingConnection
 
 BATCH_MAX: Final = 256
 CONTENTION_TRIES_MAX: Final = 20
@@ -86,7 +86,11 @@ class Writer:
                     ticket.may_be_committed |= error.commit_sent
                 if self._gives_up(tickets, tries):
                     return self._fail(tickets, error)
-                time.sleep(min(0.02 * 2**tries, RECONNECT_SECONDS_MAX))
+                time.sleep(min(0.02 * 2 ** min(tries, 6), RECONNECT_SECONDS_MAX))
+            except DatabaseUnfit as error:
+                _log.error("the database takes no writes: %s", error)
+                self._drop_connection()  # the next one may lead to a better server
+                return self._fail(tickets, error)
             except Exception as error:
                 self._roll_back()
                 return self._split(tickets, error)

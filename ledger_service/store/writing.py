@@ -1,7 +1,8 @@
 """The writer's connection: locks, loads and the append, as few round trips as they need.
 
 One connection, one thread. psycopg's errors leave here as the ledger's own:
-`Contention` (reload and decide again) or `ConnectionLost`; anything else is a `StoreRefused`.
+`Contention` (reload and decide again), `ConnectionLost`, or `DatabaseUnfit` (no batch can be
+written now); anything else is a `StoreRefused`.
 """
 
 from __future__ import annotations
@@ -54,6 +55,11 @@ class ConnectionLost(Unavailable):
     def __init__(self, reason: str, *, commit_sent: bool) -> None:
         super().__init__(reason)
         self.commit_sent = commit_sent
+
+
+class DatabaseUnfit(Unavailable):
+    """The server answers and takes no batch, whatever is in it: read-only since a failover, disk
+    full, too slow. Nothing was applied."""
 
 
 class StoreRefused(Exception):
@@ -247,7 +253,9 @@ class WritingConnection:
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             if self._connection.closed or self._connection.broken:
                 raise ConnectionLost(str(error), commit_sent=commit_sent) from None
-            raise StoreRefused(str(error)) from None
+            raise DatabaseUnfit(str(error)) from None
+        except pg.ReadOnlySqlTransaction as error:
+            raise DatabaseUnfit(str(error)) from None
         except psycopg.Error as error:
             raise StoreRefused(str(error)) from None
 

@@ -1,7 +1,8 @@
 """Work: how workers claim steps of generations and report on them."""
 
 import asyncio
-from typing import Any
+import logging
+from typing import Any, Final
 
 from litestar import Controller
 
@@ -22,6 +23,8 @@ from ledger_service.api.http_reply import HttpReply, json_reply
 from ledger_service.domain.commands import ClaimGeneration, ReportGeneration
 from ledger_service.domain.generation.state import Claimed, Reported
 from ledger_service.errors import Rejected
+
+log: Final = logging.getLogger(__name__)
 
 
 class WorkController(Controller):
@@ -131,8 +134,17 @@ async def _claim_of(call: Call, claimed: Claimed) -> Claim:
 
 
 def _granted(outcomes: list[Claim | BaseException | None]) -> list[Claim]:
-    """Another worker may have been first; that is no error. Anything else is."""
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException) and not isinstance(outcome, Rejected):
-            raise outcome
-    return [outcome for outcome in outcomes if isinstance(outcome, Claim)]
+    """The claims to hand out. Each was granted once and would be lost unseen, so what keeps one
+    from being made is raised only when there is none. Another worker may have been first; that is
+    no trouble."""
+    claims = [outcome for outcome in outcomes if isinstance(outcome, Claim)]
+    troubles = [
+        outcome
+        for outcome in outcomes
+        if isinstance(outcome, BaseException) and not isinstance(outcome, Rejected)
+    ]
+    if troubles and not claims:
+        raise troubles[0]
+    for trouble in troubles:
+        log.warning("a due generation cannot be claimed: %s", type(trouble).__name__)
+    return claims

@@ -11,6 +11,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -108,6 +109,15 @@ def to_struct(document: Any, shape: type[Shape]) -> Shape:
     if metadata:
         _check_metadata(metadata)
     return struct
+
+
+def in_utc(at: datetime | None, pointer: str) -> datetime | None:
+    """The same instant in UTC, in which all times are told. Raises `Rejected` when its offset
+    carries it out of the calendar."""
+    try:
+        return None if at is None else at.astimezone(UTC)
+    except OverflowError:
+        raise fault(pointer, "must lie within the years 1 to 9999 in UTC") from None
 
 
 def shape_fault(error: msgspec.ValidationError) -> Rejected:

@@ -13,6 +13,7 @@ from ledger_service.api.headers import Headers, Trace
 from ledger_service.api.http_reply import Header, HttpReply
 from ledger_service.api.replies import answer_in, render
 from ledger_service.api.services import Services
+from ledger_service.api.shapes import private_digest
 from ledger_service.domain.commands import Command, Key
 from ledger_service.domain.ids import owner_of
 from ledger_service.engine.submission import Done, Submission
@@ -89,17 +90,20 @@ class Call:
 
     async def answer(self, command: Command, private: dict[str, Any] | None = None) -> HttpReply:
         """Carry out a keyed command and give its answer; the first one again for a replay."""
-        return self.render(await self.submit(command, private), private)
+        return await self.render(await self.submit(command, private), private)
 
-    def render(
+    async def render(
         self, done: Done, private: dict[str, Any] | None, headers: tuple[Header, ...] = ()
     ) -> HttpReply:
         """The answer to a keyed command; the first one again for a replay."""
         assert done.answer is not None, "a keyed command has an answer"
-        # The same key means the same request, so what it holds is what the vault was given.
-        body = render(done.answer, private)
         if done.is_replay:
             headers = (*headers, _REPLAYED)
+            # A repeat may name the same things in another order; the vault has the first one's.
+            if digest := private_digest(done.answer.event):
+                found = await self.services.reads.private([(done.answer.owner, digest)])
+                private = found[digest]
+        body = render(done.answer, private)
         return HttpReply(body, answer_in(done.answer).http_status, headers=headers)
 
     async def at_least(self, position: int | None) -> None:

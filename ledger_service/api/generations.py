@@ -88,11 +88,11 @@ class GenerationsController(Controller):
         assert event.generation_id is not None
         if not done.is_replay:
             services.doorbell.ring(event.generation_id)
-            return call.render(done, private)
+            return await call.render(done, private)
         view = await services.reads.one(event.generation_id)
         assert view is not None
         now = (b"generation-status", view.state.status.encode())
-        return call.render(done, private, headers=(now,))
+        return await call.render(done, private, headers=(now,))
 
     @get(
         "/{generation_id:str}",

@@ -6,7 +6,7 @@ from contracts.api.common import Page
 from contracts.api.grants import Grant, GrantReply, GrantRequest
 from contracts.api.keys import Scope
 from contracts.problems import ProblemCode
-from ledger_service.api.body import fault
+from ledger_service.api.body import fault, in_utc
 from ledger_service.api.call import Call
 from ledger_service.api.endpoint import get, post
 from ledger_service.api.http_reply import HttpReply, json_reply
@@ -57,8 +57,8 @@ class GrantsController(Controller):
             key=call.key,
             amount=body.amount,
             source=body.source.value,
-            effective_at=body.effective_at,
-            expires_at=body.expires_at,
+            effective_at=in_utc(body.effective_at, "/effective_at"),
+            expires_at=in_utc(body.expires_at, "/expires_at"),
             priority=body.priority,
             unit_cost_micros=body.unit_cost_micros,
             currency=body.currency,

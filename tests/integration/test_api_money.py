@@ -104,6 +104,16 @@ def test_a_reason_comes_back_as_it_was_given(ledger: LiveLedger, reason: str) ->
     assert (reason in stored[0]) == (" " not in reason)
 
 
+INPUT = {"prompt": "a boat", "duration": "4s", "seed": 7}
+
+
+def backwards(document: Any) -> Any:
+    """The same JSON with the names of all its objects in reverse order."""
+    if not isinstance(document, dict):
+        return document
+    return {name: backwards(value) for name, value in reversed(document.items())}
+
+
 def requests_of_every_kind(ledger: LiveLedger) -> list[tuple[str, dict[str, Any]]]:
     """A path and body for every operation that takes a key, on an account with credits."""
     account_id = new_account()
@@ -111,10 +121,11 @@ def requests_of_every_kind(ledger: LiveLedger) -> list[tuple[str, dict[str, Any]
     ledger.caller.grant(account_id, 1000)
     debit_id = ledger.caller.debit(account_id, 100)["debit"]["debit_id"]
     return [
-        ("/v1/accounts", {"account_id": new_account(), "metadata": {"a": "ü"}}),
-        (f"{path}/grants", {"amount": 5, "source": "promo", "metadata": {"b": 2}}),
+        ("/v1/accounts", {"account_id": new_account(), "metadata": {"a": "ü", "b": 1}}),
+        (f"{path}/grants", {"amount": 5, "source": "promo", "metadata": {"b": 2, "a": True}}),
         (f"{path}/debits", {"amount": 5, "reason": "free text, ünïcode", "tags": ["x"]}),
         (f"{path}/debits/{debit_id}/refunds", {"amount": 5, "reason": "free text"}),
+        ("/v1/generations", {"account_id": account_id, "model": "veo-3.1-lite", "input": INPUT}),
     ]
 
 
@@ -123,15 +134,14 @@ def test_a_replay_is_the_first_answer_byte_for_byte(ledger: LiveLedger) -> None:
     for n, (path, body) in enumerate(requests_of_every_kind(ledger)):
         key = f"replay-{n}"
         first = ledger.caller.post(path, body, key=key)
-        assert first.status_code == 201, first.text
+        assert first.is_success, first.text
         assert "Idempotent-Replayed" not in first.headers
         ledger.caller.grant(first.json()["account"]["account_id"], 7)
-        reordered = dict(reversed(body.items()))
         for again in (
             ledger.caller.post(path, body, key=key),
-            ledger.caller.post(path, reordered, key=f'"{key}"'),
+            ledger.caller.post(path, backwards(body), key=f'"{key}"'),
         ):
-            assert (again.status_code, again.content) == (201, first.content)
+            assert (again.status_code, again.content) == (first.status_code, first.content)
             assert again.headers["Idempotent-Replayed"] == "true"
 
 
@@ -142,7 +152,7 @@ def test_a_command_is_looked_up_by_its_key(ledger: LiveLedger) -> None:
         account_id = first.json()["account"]["account_id"]
         commands = f"/v1/accounts/{account_id}/commands"
         found = ledger.caller.get(f"{commands}/lookup-{n}")
-        assert (found.status_code, found.content) == (201, first.content)
+        assert (found.status_code, found.content) == (first.status_code, first.content)
         missing = expect(404, ledger.caller.get(f"{commands}/never-used"))
         assert missing["code"] == "command_not_found"
 
@@ -203,3 +213,30 @@ def test_a_hundred_requests_with_one_key_have_one_effect(ledger: LiveLedger) -> 
     assert len({answer.content for answer in answers}) == 1
     assert sum("Idempotent-Replayed" not in answer.headers for answer in answers) == 1
     assert ledger.caller.balance(account_id)["posted"] == 9
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("2100-01-01T02:00:00+02:00", "2100-01-01T00:00:00Z"),
+        ("2100-01-01T00:00:00-11:30", "2100-01-01T11:30:00Z"),
+        ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
+    ],
+)
+def test_an_instant_is_told_in_utc(ledger: LiveLedger, given: str, told: str) -> None:
+    """Whatever offset it came with: in the first answer, in the list, and in the log."""
+    account_id = new_account()
+    grant = ledger.caller.grant(account_id, 5, expires_at=given)["grant"]
+    assert grant["expires_at"] == told
+    path = f"/v1/accounts/{account_id}/grants"
+    assert expect(200, ledger.caller.get(path))["items"] == [grant]
+    assert ledger.caller.balance(account_id)["available"] == 5
+
+
+@pytest.mark.parametrize("beyond", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00"])
+def test_an_instant_outside_of_the_calendar_is_refused(ledger: LiveLedger, beyond: str) -> None:
+    """An offset must not carry an instant past the years that a clock can say."""
+    for field in ("effective_at", "expires_at"):
+        body = {"amount": 5, "source": "promo", field: beyond}
+        answer = ledger.caller.post(f"/v1/accounts/{new_account()}/grants", body)
+        assert expect(400, answer)["code"] == "validation_failed"

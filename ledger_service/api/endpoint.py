@@ -10,7 +10,7 @@ authorization, checks, the OpenAPI document and the reference pages.
 
 import hashlib
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Required, TypedDict, Unpack
 
 import litestar
@@ -32,13 +32,17 @@ from ledger_service.api.services import Services
 from ledger_service.domain.commands import Key
 
 Handler = Callable[..., Awaitable[Any]]
+Gate = Callable[[Services, Mapping[str, Any]], None]
 
 OPT: Final = "endpoint"
 """Where a route handler keeps its declaration."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One operation. `scopes`: any of them is enough; none: open to everyone."""
+    """One operation. `scopes`: any of them is enough; none: open to everyone.
+
+    `gate` judges the path of a request that needs no key, before anything else of it is read.
+    """
 
     name: str
     method: str
@@ -54,6 +58,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     body_max_bytes: int
     example: Any
     media_types: tuple[str, ...]
+    gate: Gate | None
 
     def every_problem(self) -> tuple[ProblemCode, ...]:
         """All codes that it can answer with, in the order of the list of codes."""
@@ -89,6 +94,7 @@ class Declaration(TypedDict, total=False):
     body_max_bytes: int
     example: Any
     media_types: tuple[str, ...]
+    gate: Gate
 
 
 Decorated = Callable[[Handler], HTTPRouteHandler]
@@ -133,6 +139,7 @@ def declare(handler: Handler, method: str, declared: Declaration) -> Endpoint:
         body_max_bytes=declared.get("body_max_bytes", BODY_MAX_BYTES),
         example=declared.get("example"),
         media_types=declared.get("media_types", ("application/json",)),
+        gate=declared.get("gate"),
     )
 
 
@@ -161,6 +168,8 @@ def _answering(endpoint: Endpoint, handler: Handler) -> Handler:
                 identity = await services.authenticator.identify(headers.get(b"authorization"))
                 permit(identity, endpoint.scopes)
             arguments: dict[str, Any] = {**request.scope["path_params"]}
+            if endpoint.gate is not None:
+                endpoint.gate(services, arguments)
             raw_query = request.scope["query_string"]
             if takes_query or raw_query:
                 query = read_query(raw_query, endpoint.query)

@@ -1,5 +1,6 @@
 """The provider's webhooks: hints that something happened. Polling alone works without them."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -10,6 +11,7 @@ from contracts.problems import ProblemCode
 from ledger_service.api.call import Call
 from ledger_service.api.endpoint import post
 from ledger_service.api.http_reply import HttpReply, json_reply
+from ledger_service.api.services import Services
 from ledger_service.domain.commands import HintGeneration
 from ledger_service.errors import Rejected
 from ledger_service.generations.claiming import WEBHOOK_PURPOSE
@@ -30,6 +32,13 @@ class Noted(Reply, frozen=True, kw_only=True):
     noted: bool
 
 
+def _judge_token(services: Services, path: Mapping[str, Any]) -> None:
+    """Only addresses that we gave away ourselves exist."""
+    parts = (path["generation_id"], path["attempt"])
+    if not services.generations.signer.is_genuine(path["token"], WEBHOOK_PURPOSE, *parts):
+        raise Rejected(ProblemCode.NOT_FOUND)
+
+
 class WebhooksController(Controller):
     """`/v1/webhooks/fal`."""
 
@@ -43,6 +52,7 @@ class WebhooksController(Controller):
         body_max_bytes=1024 * 1024,
         summary="Take a hint from fal",
         problems=(ProblemCode.NOT_FOUND,),
+        gate=_judge_token,
     )
     async def note_fal_webhook(
         self, call: Call, generation_id: str, attempt: int, token: str, body: FalWebhook
@@ -50,8 +60,6 @@ class WebhooksController(Controller):
         """Look at the generation now. Nothing that the body says is believed, save for the request
         id of an attempt whose submit got no answer: only the provider knows this address."""
         services = call.services.generations
-        if not services.signer.is_genuine(token, WEBHOOK_PURPOSE, generation_id, attempt):
-            raise Rejected(ProblemCode.NOT_FOUND)
         owner = await services.reads.owner_of(generation_id)
         if owner is None:
             raise Rejected(ProblemCode.NOT_FOUND)

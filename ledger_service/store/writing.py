@@ -194,7 +194,7 @@ class WritingConnection:
         """Lots (owner, grant id) by owner."""
         return self._lots("load_lots", _columns(list(wanted)))
 
-    def load_lots_beyond(self, owners: Iterable[str]) -> dict[str, list[Lot]]:
+    def load_lots_beyond(self, owners: list[str]) -> dict[str, list[Lot]]:
         """All live lots beyond the heads of these accounts, by owner."""
         return self._lots("load_lots_beyond", (text_array(owners),))
 

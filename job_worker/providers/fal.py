@@ -148,7 +148,7 @@ class FalQueue:
             raise ProviderUnavailable(f"http_{status}")
         fields = _object(body)
         word = fields.get("status")
-        if not isinstance(word, str) or not word:
+        if not isinstance(word, str) or not word or "\x00" in word:
             raise ProviderUnavailable("unreadable")
         # Both must say so: a 202 is never complete, whatever its body claims.
         completed = word == "COMPLETED" and status == 200
@@ -292,7 +292,7 @@ def _asset_url(fields: Mapping[str, Any], output: str) -> str | None:
 
 def _request_id(fields: Mapping[str, Any]) -> str | None:
     request_id = fields.get("request_id")
-    if isinstance(request_id, str) and 1 <= len(request_id) <= 128:
+    if isinstance(request_id, str) and 1 <= len(request_id) <= 128 and "\x00" not in request_id:
         return request_id
     return None
 

@@ -38,6 +38,7 @@ RETRYABLE_TYPES: Final = frozenset(
 
 CANCELLED_TYPES: Final = frozenset({"client_cancelled", "client_disconnected"})
 CANCELLED_STATUS: Final = 499
+TYPE_MAX_CHARACTERS: Final = 128
 MESSAGE_MAX_CHARACTERS: Final = 200
 RETRY_AFTER_MAX_SECONDS: Final = 3600.0
 
@@ -76,7 +77,7 @@ def of_status(fields: Mapping[str, Any], headers: Mapping[str, str]) -> Provider
     error, error_type = fields.get("error"), fields.get("error_type")
     if not error and not error_type:
         return None
-    reason = error_type if isinstance(error_type, str) and error_type else "provider_error"
+    reason = _shorten(error_type, TYPE_MAX_CHARACTERS) or "provider_error"
     return _verdict(reason, _shorten(error), headers, None)
 
 
@@ -120,7 +121,7 @@ def _verdict(
     if reason in CANCELLED_TYPES or status == CANCELLED_STATUS:
         return ProviderCancelled(reason, message, billable_units=units)
     return ProviderRejected(
-        reason[:128],
+        reason,
         message,
         retryable=_hint(headers, default=reason in RETRYABLE_TYPES),
         billable_units=units,
@@ -147,11 +148,12 @@ def _describe(headers: Mapping[str, str], fields: Mapping[str, Any]) -> tuple[st
         # `input` and `ctx` beside these may hold the prompt: they are never read.
         error_type = detail[0].get("type") or error_type
         message = detail[0].get("msg")
-    return (error_type if isinstance(error_type, str) else None), _shorten(message)
+    return _shorten(error_type, TYPE_MAX_CHARACTERS) or None, _shorten(message)
 
 
-def _shorten(text: object) -> str:
-    return text[:MESSAGE_MAX_CHARACTERS] if isinstance(text, str) else ""
+def _shorten(text: object, characters_max: int = MESSAGE_MAX_CHARACTERS) -> str:
+    """A text that a report may carry; the ledger takes no NUL."""
+    return text.replace("\x00", "")[:characters_max] if isinstance(text, str) else ""
 
 
 def _decode(body: bytes) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from job_worker.errors import ProviderUnavailable
 from job_worker.providers.fal import FalQueue
 from job_worker.steps.reports import unsettled
 
-SETTLED_AFTER_SECONDS: Final = 10.0
+SETTLED_AFTER_SECONDS: Final = 16.0
 """By then a submit has arrived or never will: past the POST window and every time limit in it."""
 
 

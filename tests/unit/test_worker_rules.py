@@ -9,10 +9,17 @@ import msgspec
 import pytest
 
 from contracts.jobs import Claim, ClaimedAttempt, ProviderUrls, Step
+from contracts.limits import POST_WINDOW_SECONDS
 from job_worker.errors import BadSettings
 from job_worker.media import MediaHosts
-from job_worker.providers.fal import FalQueue, attempt_seed
+from job_worker.providers.fal import (
+    CONNECT_TIMEOUT_SECONDS,
+    SUBMIT_TIMEOUT_SECONDS,
+    FalQueue,
+    attempt_seed,
+)
 from job_worker.settings import read_settings
+from job_worker.steps.find import SETTLED_AFTER_SECONDS
 
 HOSTS = MediaHosts(("fal.media", "*.fal.media", "127.0.0.1:9000"))
 COMPLETE = {
@@ -157,3 +164,9 @@ def test_senseless_settings_are_named(name: str, text: str) -> None:
         read_settings(COMPLETE | {name: text})
     assert [fault.partition(":")[0] for fault in caught.value.faults] == [name]
     assert text not in caught.value.faults[0].replace("127.0.0.1", "")
+
+
+def test_absence_counts_only_when_no_submit_can_be_on_its_way() -> None:
+    """A POST may begin until the window closes, and then take as long as its own time limits."""
+    longest = POST_WINDOW_SECONDS + CONNECT_TIMEOUT_SECONDS + SUBMIT_TIMEOUT_SECONDS
+    assert longest < SETTLED_AFTER_SECONDS

@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from contracts.jobs import FailedReport
 from job_worker.errors import ProviderCancelled, ProviderRejected, ProviderUnavailable
 from job_worker.providers import fal_verdicts
+from job_worker.steps.reports import failed
 
 MODEL_ERROR = {"detail": [{"type": "content_policy_violation", "msg": "No.", "input": "canary"}]}
 
@@ -151,3 +153,18 @@ def test_a_model_s_message_comes_without_the_input() -> None:
     assert isinstance(verdict, ProviderRejected)
     assert verdict.message == "m" * fal_verdicts.MESSAGE_MAX_CHARACTERS
     assert "canary" not in repr(vars(verdict))
+
+
+@pytest.mark.parametrize("text", ["x" * 5_000, "nul\x00inside", "\x00", ""])
+def test_a_verdict_fits_into_a_report(text: str) -> None:
+    """Whatever words the provider chooses, the ledger takes the report: else no job would end."""
+    model_error = encoded({"detail": [{"type": text, "msg": text}]})
+    platform_error = encoded({"detail": text, "error_type": text})
+    verdicts = [fal_verdicts.of_status({"error": text or "x", "error_type": text}, {})]
+    for body in (model_error, platform_error):
+        verdicts += [fal_verdicts.of_submit(422, {}, body), fal_verdicts.of_result(422, {}, body)]
+    for verdict in verdicts:
+        assert isinstance(verdict, ProviderRejected)
+        report = msgspec.json.encode(failed(verdict))
+        assert msgspec.json.decode(report, type=FailedReport).reason
+        assert b"\\u0000" not in report

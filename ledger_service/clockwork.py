@@ -21,6 +21,7 @@ from ledger_service.engine.engine import Engine
 from ledger_service.engine.submission import Submission
 from ledger_service.errors import LedgerError
 from ledger_service.generations.doorbell import BACKLOG_MAX, Doorbell
+from ledger_service.store.link import watched
 from ledger_service.store.statements import load_statements
 
 ROLE: Final = "clockwork"
@@ -29,7 +30,6 @@ LEASE_SECONDS: Final = 5
 TICK_SECONDS: Final = 0.25
 RINGS_PER_TICK: Final = 500
 COMMANDS_PER_TICK: Final = 200
-_CONNECT_TIMEOUT_SECONDS: Final = 2
 _RETRY_SECONDS: Final = 1.0
 
 Connection = psycopg.AsyncConnection[Any]
@@ -69,9 +69,8 @@ class Clockwork:
 
     async def _run_connected(self, stop: asyncio.Event) -> None:
         connection = await psycopg.AsyncConnection.connect(
-            self._database_url,
+            watched(self._database_url),
             autocommit=True,
-            connect_timeout=_CONNECT_TIMEOUT_SECONDS,
             cursor_factory=psycopg.AsyncRawCursor,
             options="-c statement_timeout=5s -c lock_timeout=1s",
         )

@@ -87,7 +87,11 @@ class Batch:
             if isinstance(outcome, Refusal):
                 return rejection(outcome)
             if isinstance(outcome, Decision):
-                return self._accept(ticket, outcome, now, sealed)
+                unnamed = outcome.accounts.keys() - streams(command) - ticket.extra_streams
+                if not unnamed:
+                    return self._accept(ticket, outcome, now, sealed)
+                ticket.extra_streams |= unnamed  # a neighbour had loaded them: their time counts
+                continue
             if not self._loader.holds(outcome.streams):
                 ticket.extra_streams |= outcome.streams
                 self.deferred.append(ticket)

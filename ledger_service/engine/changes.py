@@ -117,9 +117,10 @@ class Changes:
 
     def _rows(self, lots: list[dict[str, Any]]) -> dict[str, Any]:
         rows: dict[str, list[Any]] = {
+            # Sorted, like all that two writers may want at once: else they could deadlock.
             "subject_keys": [
                 {"owner": owner, "wrapped_key": wrapped.hex()}
-                for owner, wrapped in self.new_subject_keys.items()
+                for owner, wrapped in sorted(self.new_subject_keys.items())
             ],
             "vault": [
                 {

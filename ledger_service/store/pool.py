@@ -20,20 +20,14 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from contracts.limits import READ_WAIT_SECONDS
 from ledger_service.errors import Unavailable
+from ledger_service.store.link import watched
 
 Result = TypeVar("Result")
 Connection = AsyncConnection[Any]
 Work = Callable[[Connection], Awaitable[Result]]
 
 CONNECTIONS_MAX: Final = 8
-CONNECT_TIMEOUT_SECONDS: Final = 2
 _SESSION: Final = "SET timezone = 'UTC'; SET jit = off; SET statement_timeout = '2s'"
-_KEEPALIVE: Final = {
-    "keepalives_idle": 2,
-    "keepalives_interval": 1,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 5000,
-}
 # A connection that cannot be had is given up at once and tried again when someone needs one,
 # so that recovery follows the database's and not a back-off that has grown meanwhile.
 _RECONNECT_SECONDS: Final = 0.5
@@ -44,19 +38,14 @@ class ReadPool:
 
     def __init__(self, url: str, connections_max: int = CONNECTIONS_MAX) -> None:
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            url,
+            watched(url),
             min_size=1,
             max_size=connections_max,
             open=False,
             configure=_configure,
             reconnect_timeout=_RECONNECT_SECONDS,
             name="reads",
-            kwargs={
-                "autocommit": True,
-                "prepare_threshold": 0,
-                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-                **_KEEPALIVE,
-            },
+            kwargs={"autocommit": True, "prepare_threshold": 0},
         )
         self._connections_max = connections_max
 

@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import psycopg
 from psycopg import errors as pg
-from psycopg.conninfo import make_conninfo
 
 from contracts.api.generations import GenerationStatus
 from ledger_service.domain.account.state import Lot
@@ -28,10 +27,10 @@ from ledger_service.errors import Contention, Unavailable
 from ledger_service.store.arrays import bytea_array, plain_array, text_array
 from ledger_service.store.columns import EventColumns, HeadColumns, append_values
 from ledger_service.store.heads import decode_lot
+from ledger_service.store.link import watched
 from ledger_service.store.statements import load_statements
 
 LOG: Final = "main"
-CONNECT_TIMEOUT_SECONDS: Final = 2
 
 _SQL: Final = load_statements("writer")
 _SESSION: Final = """
@@ -41,12 +40,6 @@ SET idle_in_transaction_session_timeout = '2s'
 """
 # PostgreSQL 17 and newer: no transaction of ours may last, whatever its client does.
 _TRANSACTION_TIMEOUT: Final = "SET transaction_timeout = '8s'"
-_KEEPALIVE: Final = {
-    "keepalives_idle": 2,
-    "keepalives_interval": 1,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 5000,
-}
 
 
 class ConnectionLost(Unavailable):
@@ -118,7 +111,7 @@ class WritingConnection:
     def __init__(self, url: str) -> None:
         try:
             self._connection = psycopg.connect(
-                make_conninfo(url, connect_timeout=CONNECT_TIMEOUT_SECONDS, **_KEEPALIVE),
+                watched(url),
                 autocommit=True,
                 prepare_threshold=0,
                 cursor_factory=psycopg.RawCursor,

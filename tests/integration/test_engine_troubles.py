@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from contracts.limits import UNREPORTED_CLAIMS_MAX
+from ledger_service.domain.commands import ClaimGeneration, DebitCredits, RequestGeneration
+from ledger_service.domain.events.account import CreditsDebited
+from ledger_service.engine.batch import Batch
 from ledger_service.engine.submission import Done
+from ledger_service.engine.tickets import Ticket
 from ledger_service.errors import Unavailable
-from tests.fixtures.engines import OWNER, debit, grant, key, running_engine
+from ledger_service.store.heads import SNAPSHOT_VERSION, decode_account, encode_state
+from ledger_service.store.vault import Vault
+from ledger_service.store.writing import WritingConnection
+from tests.fixtures.engines import (
+    MASTER_KEY,
+    OWNER,
+    debit,
+    grant,
+    key,
+    running_engine,
+    submission,
+)
 from tests.fixtures.lossy_line import lossy_line
 from tests.fixtures.services import Database
 
 pytestmark = pytest.mark.slow
+
+REQUEST = RequestGeneration(
+    owner=OWNER,
+    key=key(),
+    model="video-lite",
+    price=20,
+    tags=("video",),
+    deadline_after=timedelta(hours=1),
+)
 
 
 def rows(database: Database, query: str) -> list[Any]:
@@ -68,3 +96,50 @@ def test_a_database_that_takes_no_writes_is_unavailable(database: Database) -> N
     assert {type(outcome).__name__ for outcome in refused} == {"DatabaseUnfit"}
     assert all(isinstance(outcome, Unavailable) for outcome in refused)
     assert granted.position == 2
+
+
+def test_time_never_goes_back_on_a_stream(database: Database) -> None:
+    """The database's clock was set back: a claim that ends a generation pays back no earlier than
+    the account's newest event, though only a neighbour in the batch has asked for that account."""
+
+    async def requested() -> Done:
+        async with running_engine(database.url) as engine:
+            await grant(engine, 100)
+            private = {"input": {"prompt": "a boat"}}
+            return await engine.submit(submission(REQUEST, private=private))
+
+    answer = asyncio.run(requested()).answer
+    assert answer is not None
+    assert isinstance(answer.event, CreditsDebited)
+    assert answer.event.generation_id is not None
+    set_ahead(database, OWNER)
+    claim = ClaimGeneration(owner=OWNER, generation_id=answer.event.generation_id, worker="w")
+    spend = DebitCredits(owner=OWNER, amount=1, reason="test", key=key())
+
+    async def together() -> None:
+        futures = asyncio.get_running_loop().create_future
+        tickets = [Ticket(submission(command), futures()) for command in (spend, claim)]
+        with closing(WritingConnection(database.url)) as connection:
+            Batch(tickets, connection, Vault(MASTER_KEY)).run()
+
+    asyncio.run(together())
+    times = rows(
+        database, f"SELECT recorded_at FROM ledger.events WHERE stream = '{OWNER}' ORDER BY version"
+    )
+    assert times == sorted(times)
+    assert rows(database, "SELECT status FROM ledger.jobs") == [("failed",)]
+
+
+def set_ahead(database: Database, owner: str) -> None:
+    """As if the account's newest event was an hour ahead of the clock; its job has had enough."""
+    with database.connect() as connection:
+        ((snapshot,),) = connection.execute(
+            "SELECT snapshot FROM ledger.heads WHERE stream = %s", [owner]
+        ).fetchall()
+        state = decode_account(snapshot, SNAPSHOT_VERSION)
+        ahead = replace(state, recorded_at=state.recorded_at + timedelta(hours=1))
+        connection.execute(
+            "UPDATE ledger.heads SET snapshot = %s WHERE stream = %s",
+            [encode_state(ahead).encode(), owner],
+        )
+        connection.execute("UPDATE ledger.jobs SET unreported = %s", [UNREPORTED_CLAIMS_MAX])

@@ -160,7 +160,9 @@ def test_a_verdict_fits_into_a_report(text: str) -> None:
     """Whatever words the provider chooses, the ledger takes the report: else no job would end."""
     model_error = encoded({"detail": [{"type": text, "msg": text}]})
     platform_error = encoded({"detail": text, "error_type": text})
-    verdicts = [fal_verdicts.of_status({"error": text or "x", "error_type": text}, {})]
+    verdicts: list[object] = [
+        fal_verdicts.of_status({"error": text or "x", "error_type": text}, {})
+    ]
     for body in (model_error, platform_error):
         verdicts += [fal_verdicts.of_submit(422, {}, body), fal_verdicts.of_result(422, {}, body)]
     for verdict in verdicts:

@@ -7,6 +7,7 @@ import msgspec
 from litestar import Controller
 
 from contracts.api.common import Reply
+from contracts.limits import WEBHOOK_BODY_MAX_BYTES
 from contracts.problems import ProblemCode
 from ledger_service.api.call import Call
 from ledger_service.api.endpoint import post
@@ -49,7 +50,7 @@ class WebhooksController(Controller):
         "/{generation_id:str}/{attempt:int}/{token:str}",
         scope=None,
         reply=Noted,
-        body_max_bytes=1024 * 1024,
+        body_max_bytes=WEBHOOK_BODY_MAX_BYTES,
         summary="Take a hint from fal",
         problems=(ProblemCode.NOT_FOUND,),
         gate=_judge_token,

@@ -69,7 +69,6 @@ class HistoryFilter(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime | None = None
     actor: str | None = None
     reference: str | None = None
-    debit_id: str | None = None
 
 
 EVERYTHING: Final = HistoryFilter()
@@ -92,7 +91,6 @@ class Reads:
 
     async def account(self, owner: str) -> AccountView | None:
         """The account as it stands now: one row, unless lots beyond its head matter."""
-
         view = await self._heads.read(owner)
         if view is not None and is_partial(view.state, view.now):
             return await self.whole_account(owner)
@@ -115,7 +113,7 @@ class Reads:
         topics = list(wanted.topics) if wanted.topics is not None else None
         values = (
             *(owner, before, stretch, topics, wanted.since, wanted.until, wanted.actor),
-            *(wanted.reference, wanted.debit_id, limit + 1),
+            *(wanted.reference, limit + 1),
         )
         rows = await self._rows("history", values)
         stretch_from = rows[0][0]

@@ -46,8 +46,7 @@ matches AS (
         AND ($6::timestamptz IS NULL OR recorded_at < $6)
         AND ($7::text IS NULL OR actor = $7)
         AND ($8::text IS NULL OR convert_from(state, 'UTF8')::jsonb ->> 'reference' = $8)
-        AND ($9::text IS NULL OR convert_from(state, 'UTF8')::jsonb ->> 'debit_id' = $9)
-    ORDER BY version DESC LIMIT $10
+    ORDER BY version DESC LIMIT $9
 )
 SELECT (SELECT min(version) FROM stretch) AS stretch_from, m.*
 FROM (SELECT 1) AS always LEFT JOIN matches AS m ON true

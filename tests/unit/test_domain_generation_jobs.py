@@ -23,6 +23,7 @@ from tests.fixtures.generating import (
     FAILED,
     GRACE,
     NOT_SENT,
+    REFUSED,
     RENEW,
     RUNNING,
     SUBMITTED,
@@ -420,6 +421,21 @@ def test_facts_about_an_abandoned_attempt_are_kept() -> None:
     assert generation.report(SUCCEEDED, attempt_id=first).accepted
     assert generation.status is GenerationStatus.SUBMITTING
     assert generation.state.attempts[0].late_facts == ("submitted", "succeeded")
+
+
+@pytest.mark.parametrize("ending", [NOT_SENT, REFUSED])
+def test_a_webhook_for_an_attempt_that_is_over_is_kept_as_a_fact(ending: ReportEvent) -> None:
+    """It proves that the provider had it after all: known once, and nothing else changes."""
+    generation = paid_generation()
+    generation.claim()
+    generation.report(ending)
+    job, status = generation.job, generation.status
+    assert len(generation.hint().events) == 1
+    assert generation.hint().events == ()
+    (attempt,) = generation.state.attempts
+    assert (attempt.request_id, attempt.late_facts) == ("req-1", ("submitted",))
+    assert not generation.report(SUBMITTED, attempt_id=attempt.attempt_id).accepted
+    assert (generation.job, generation.status) == (job, status)
 
 
 def test_an_ended_job_is_never_due() -> None:

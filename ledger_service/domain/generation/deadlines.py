@@ -13,6 +13,7 @@ from ledger_service.domain.events.generation import (
     DeadlinePassed,
     GenerationExpired,
     GenerationSubmitted,
+    LateFactRecorded,
 )
 from ledger_service.domain.generation.endings import end_generation
 from ledger_service.domain.generation.state import AttemptPhase
@@ -44,20 +45,29 @@ def decide_overdue(world: World, command: EndOverdue, now: datetime) -> Outcome:
 
 
 def decide_hint(world: World, command: HintGeneration, now: datetime) -> Outcome:
-    """A webhook makes the job due; the request id it names heals a lost submit."""
+    """A webhook makes the job due; the request id it names heals a lost submit.
+
+    About an attempt that is over it is a late fact: the provider had it after all.
+    """
     state = world.generations[command.stream]
     if state is None:
         return NO_SUCH_GENERATION
     draft = Draft(world, command, now)
     job = world.jobs[command.generation_id]
-    attempt = state.live_attempt
-    if state.status.is_final or attempt is None or attempt.number != command.number:
+    attempt = next((a for a in state.attempts if a.number == command.number), None)
+    if attempt is None:
         return draft.finish()
-    if command.request_id and attempt.request_id is None:
+    news = command.request_id if attempt.request_id is None else None
+    if state.status.is_final or attempt.phase is AttemptPhase.ABANDONED:
+        if news:
+            late = LateFactRecorded(
+                attempt_id=attempt.attempt_id, fact="submitted", request_id=news
+            )
+            draft.record_generation(command.stream, state.owner, late)
+        return draft.finish()
+    if news:
         assert attempt.phase in (AttemptPhase.SUBMITTING, AttemptPhase.LOST)
-        submitted = GenerationSubmitted(
-            attempt_id=attempt.attempt_id, request_id=command.request_id
-        )
+        submitted = GenerationSubmitted(attempt_id=attempt.attempt_id, request_id=news)
         state = draft.record_generation(command.stream, state.owner, submitted)
     if job.is_leased(now):
         draft.keep_job(replace(job, status=state.status, is_hinted=True))

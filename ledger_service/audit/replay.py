@@ -146,8 +146,8 @@ def _fold_events(
         if position != report.events + 1:
             report.differs(f"position {position} follows {report.events}")
         report.events = position
-        event = decode(topic, state)
         try:
+            event = decode(topic, state)
             fold.add(owner, stream, version, event, recorded_at.astimezone(UTC))
             if isinstance(event, AccountEvent):
                 open_accounts.add(stream)
@@ -155,10 +155,13 @@ def _fold_events(
                 for changed in open_accounts:
                     check_equations(fold.accounts[changed])
                 open_accounts.clear()
-        except CorruptHistory as error:
-            report.differs(str(error))
+        except (CorruptHistory, AssertionError) as error:
+            # An assertion that fails is a bug elsewhere; here somebody may have changed the log.
+            report.differs(f"position {position}: {error}")
         if progress is not None and position % _ROWS_PER_FETCH == 0:
             progress(position, report.head)
+    if report.events != report.head:
+        report.differs(f"the log ends at {report.events}, its head says {report.head}")
 
 
 def _events(connection: psycopg.Connection[Any]) -> Iterator[Any]:

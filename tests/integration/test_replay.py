@@ -74,3 +74,31 @@ def test_a_replay_finds_a_balance_that_the_log_does_not_explain(database: Databa
     with database.connect() as connection:
         connection.execute("UPDATE ledger.heads SET posted = posted + 1")
     assert len(replay(database.url).differences) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        'state = \'{"not": "an event"}\' WHERE version = 3',
+        "state = convert_to(replace(convert_from(state, 'UTF8'), 'grt_', 'grx_'), 'UTF8')"
+        " WHERE version = 3",
+        "topic = 'account_opened.v1', state = (SELECT state FROM ledger.events WHERE version = 1)"
+        " WHERE version = 3",
+        "topic = 'from_the_future.v1' WHERE version = 3",
+        "position = 9 WHERE position = 4",
+    ],
+)
+def test_a_replay_survives_a_log_that_was_tampered_with(database: Database, change: str) -> None:
+    """Whatever stands in the log, a replay goes on and says where it no longer makes sense."""
+
+    async def scenario() -> None:
+        async with running_engine(database.url) as engine:
+            await grant(engine, 100)
+            await debit(engine, 1)
+            await debit(engine, 2)
+
+    asyncio.run(scenario())
+    with database.connect_owner() as owner:
+        owner.execute("ALTER TABLE ledger.events DISABLE TRIGGER events_are_immutable")
+        owner.execute(f"UPDATE ledger.events SET {change}".encode())
+    assert replay(database.url).differences

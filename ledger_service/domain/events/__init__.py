@@ -12,7 +12,7 @@ import msgspec
 from ledger_service.domain.events import account, generation
 from ledger_service.domain.events.account import AccountEvent
 from ledger_service.domain.events.generation import GenerationEvent
-from ledger_service.errors import UnknownTopic
+from ledger_service.errors import CorruptHistory, UnknownTopic
 
 Event = AccountEvent | GenerationEvent
 
@@ -55,8 +55,11 @@ def encode(event: Event) -> bytes:
 
 
 def decode(topic: str, state: bytes) -> Event:
-    """Read a stored event. A topic that this code does not know stops the reader."""
+    """Read a stored event. Raises `UnknownTopic`, or `CorruptHistory` for what is no such event."""
     decoder = _DECODERS.get(topic)
     if decoder is None:
         raise UnknownTopic(topic)
-    return decoder.decode(state)
+    try:
+        return decoder.decode(state)
+    except msgspec.MsgspecError as error:
+        raise CorruptHistory(f"{topic}: {error}") from None

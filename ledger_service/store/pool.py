@@ -27,7 +27,11 @@ Connection = AsyncConnection[Any]
 Work = Callable[[Connection], Awaitable[Result]]
 
 CONNECTIONS_MAX: Final = 8
-_SESSION: Final = "SET timezone = 'UTC'; SET jit = off; SET statement_timeout = '2s'"
+# As for the writer: a plan made while the tables are small must be right when they are large.
+_SESSION: Final = """
+SET timezone = 'UTC'; SET jit = off; SET statement_timeout = '2s';
+SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off
+"""
 # A connection that cannot be had is given up at once and tried again when someone needs one,
 # so that recovery follows the database's and not a back-off that has grown meanwhile.
 _RECONNECT_SECONDS: Final = 0.5

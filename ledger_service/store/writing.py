@@ -33,9 +33,12 @@ from ledger_service.store.statements import load_statements
 LOG: Final = "main"
 
 _SQL: Final = load_statements("writer")
+# Each of our statements looks rows up by key. A plan is made once per connection, perhaps while
+# the tables are small, and must still be right when they are large.
 _SESSION: Final = """
 SET timezone = 'UTC'; SET synchronous_commit = on; SET jit = off;
 SET lock_timeout = '1s'; SET statement_timeout = '5s';
+SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
 SET idle_in_transaction_session_timeout = '2s'
 """
 # PostgreSQL 17 and newer: no transaction of ours may last, whatever its client does.

@@ -16,6 +16,7 @@ SELECT e.log, e.position, e.owner, e.stream, e.version, e.topic, e.state, e.reco
     e.fingerprint, e.trace_id, e.key_space, e.key_digest
 FROM unnest($1::text[], $2::text[], $3::bytea[]) AS wanted (owner, key_space, key_digest)
 JOIN ledger.events AS e USING (owner, key_space, key_digest)
+WHERE e.key_digest IS NOT NULL
 
 -- name: load_jobs
 SELECT j.owner, j.generation_id, j.model, j.status, j.created_at, j.due_at, j.deadline, j.epoch,

@@ -21,7 +21,7 @@ from ledger_service.engine.changes import Changes
 from ledger_service.engine.loading import Loader
 from ledger_service.engine.submission import Done, Recorded
 from ledger_service.engine.tickets import Result, Results, Ticket
-from ledger_service.errors import CorruptHistory, LedgerError, Rejected
+from ledger_service.errors import CorruptHistory, LedgerError, OutcomeUnknown, Rejected
 from ledger_service.store.vault import Sealed, Vault
 from ledger_service.store.writing import LOG, KeyRow, Loaded, Wanted, WritingConnection
 
@@ -85,6 +85,8 @@ class Batch:
             now = self._loader.time_for(command, ticket.extra_streams)
             outcome = decide(self._world, command, now)
             if isinstance(outcome, Refusal):
+                if ticket.may_be_committed and command.key is None:
+                    return OutcomeUnknown()  # what refuses it now may be its own first try
                 return rejection(outcome)
             if isinstance(outcome, Decision):
                 unnamed = outcome.accounts.keys() - streams(command) - ticket.extra_streams

@@ -16,7 +16,7 @@ from ledger_service.domain.events.account import CreditsDebited
 from ledger_service.engine.batch import Batch
 from ledger_service.engine.submission import Done
 from ledger_service.engine.tickets import Ticket
-from ledger_service.errors import Unavailable
+from ledger_service.errors import OutcomeUnknown, Unavailable
 from ledger_service.store.heads import SNAPSHOT_VERSION, decode_account, encode_state
 from ledger_service.store.vault import Vault
 from ledger_service.store.writing import WritingConnection
@@ -76,6 +76,31 @@ def test_a_commit_whose_answer_is_lost_counts_once(database: Database, lost: int
     debited = [o.answer.position for o in outcomes if o.answer is not None]
     assert len(debited) == 24
     assert len(set(debited)) == 22
+
+
+def test_a_lost_claim_is_not_called_refused(database: Database) -> None:
+    """A command without a key cannot be looked up: after a lost answer nobody says it failed."""
+
+    async def scenario(url: str) -> Done | BaseException:
+        async with running_engine(url) as engine:
+            await grant(engine, 100)
+            request = submission(REQUEST, private={"input": {"prompt": "a boat"}})
+            answer = (await engine.submit(request)).answer
+            assert answer is not None
+            assert isinstance(answer.event, CreditsDebited)
+            assert answer.event.generation_id is not None
+            generation_id = answer.event.generation_id
+            claim = ClaimGeneration(owner=OWNER, generation_id=generation_id, worker="w")
+            line.lose_commits(1)
+            (outcome,) = await asyncio.gather(
+                engine.submit(submission(claim)), return_exceptions=True
+            )
+            return outcome
+
+    with lossy_line(database.url) as line:
+        outcome = asyncio.run(scenario(line.lossy_url))
+    assert isinstance(outcome, OutcomeUnknown)
+    assert rows(database, "SELECT status, fence FROM ledger.jobs") == [("submitting", 1)]
 
 
 def test_a_database_that_takes_no_writes_is_unavailable(database: Database) -> None:

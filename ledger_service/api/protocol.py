@@ -7,7 +7,7 @@ HTTP at all gets a problem document like everything else.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -16,6 +16,36 @@ from ledger_service.api.problem_details import problem_reply
 
 HEAD_MAX_BYTES: Final = 32 * 1024
 HEAD_WAIT_SECONDS: Final = 10.0
+
+
+class JoinedWrites:
+    """A transport that sends a response's head together with what follows it.
+
+    uvicorn writes head and body apart: two system calls and two packets for every answer.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._held = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send, or hold a response's head until the first of its body is here."""
+        if self._held:
+            held, self._held = self._held, b""
+            self._transport.write(held + data)
+        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):
+            self._held = data
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Send what is held, and close."""
+        if self._held:
+            self.write(b"")
+        self._transport.close()
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -27,7 +57,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect a first request."""
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, JoinedWrites(transport)))
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:

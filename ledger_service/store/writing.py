@@ -136,24 +136,26 @@ class WritingConnection:
             heads = self._cursor()
             heads.execute(_SQL["lock_heads"], _columns(wanted.streams))
             rows = self._after_locks(wanted)
-        clock = rows["clock"].fetchone()
-        assert clock is not None
+        clock_and_keys = rows["clock_and_keys"].fetchall()
         subjects = rows["subjects"].fetchall() if "subjects" in rows else []
         return Loaded(
-            now=clock[0].astimezone(UTC),
+            now=clock_and_keys[0][0].astimezone(UTC),
             heads=[Head._make(row) for row in heads.fetchall()],
-            keys=[KeyRow._make(row) for row in rows["keys"].fetchall()] if "keys" in rows else [],
+            keys=[KeyRow._make(row[1:]) for row in clock_and_keys if row[1] is not None],
             jobs=[_job(row) for row in rows["jobs"].fetchall()] if "jobs" in rows else [],
             subject_keys=dict(subjects),
         )
 
     def _after_locks(self, wanted: Wanted) -> dict[str, psycopg.RawCursor[Any]]:
         """Statements that must see what was committed while the locks were waited for."""
-        queries: dict[str, tuple[str, tuple[str, ...]]] = {"clock": (_SQL["clock"], ())}
-        if wanted.keys:
-            owners, spaces, digests = zip(*wanted.keys, strict=True)
-            parameters = (text_array(owners), text_array(spaces), bytea_array(digests))
-            queries["keys"] = (_SQL["find_keys"], parameters)
+        keys = (
+            text_array([owner for owner, _, _ in wanted.keys]),
+            text_array([space for _, space, _ in wanted.keys]),
+            bytea_array([digest for _, _, digest in wanted.keys]),
+        )
+        queries: dict[str, tuple[str, tuple[str, ...]]] = {
+            "clock_and_keys": (_SQL["clock_and_keys"], keys)
+        }
         if wanted.jobs:
             queries["jobs"] = (_SQL["load_jobs"], _columns(wanted.jobs))
         if wanted.subjects:

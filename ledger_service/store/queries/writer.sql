@@ -7,16 +7,16 @@ JOIN ledger.heads AS h USING (owner, stream)
 ORDER BY h.stream
 FOR NO KEY UPDATE OF h
 
--- name: clock
-SELECT clock_timestamp()
-
--- name: find_keys
--- A statement of its own after the locks: it must see what was committed while we waited.
-SELECT e.log, e.position, e.owner, e.stream, e.version, e.topic, e.state, e.recorded_at, e.actor,
-    e.fingerprint, e.trace_id, e.key_space, e.key_digest
-FROM unnest($1::text[], $2::text[], $3::bytea[]) AS wanted (owner, key_space, key_digest)
-JOIN ledger.events AS e USING (owner, key_space, key_digest)
-WHERE e.key_digest IS NOT NULL
+-- name: clock_and_keys
+-- A statement of its own after the locks: it must see what was committed while we waited. One
+-- row comes in any case, with the clock.
+SELECT now.clock, e.log, e.position, e.owner, e.stream, e.version, e.topic, e.state,
+    e.recorded_at, e.actor, e.fingerprint, e.trace_id, e.key_space, e.key_digest
+FROM (SELECT clock_timestamp() AS clock) AS now
+LEFT JOIN (
+    unnest($1::text[], $2::text[], $3::bytea[]) AS wanted (owner, key_space, key_digest)
+    JOIN ledger.events AS e USING (owner, key_space, key_digest)
+) ON e.key_digest IS NOT NULL
 
 -- name: load_jobs
 SELECT j.owner, j.generation_id, j.model, j.status, j.created_at, j.due_at, j.deadline, j.epoch,

@@ -18,6 +18,7 @@ from ledger_service.api.accounts import AccountsController
 from ledger_service.api.auth import Authenticator
 from ledger_service.api.cursors import Cursors
 from ledger_service.api.debits import DebitsController, RefundsController
+from ledger_service.api.dispatch import Dispatcher
 from ledger_service.api.docs import DocsController
 from ledger_service.api.generations import GenerationsController
 from ledger_service.api.grants import GrantsController
@@ -76,7 +77,7 @@ CONTROLLERS = (
 )
 
 
-def create_app(settings: Settings | None = None) -> Litestar:
+def create_app(settings: Settings | None = None) -> Dispatcher:
     """The ASGI application. Without settings: from the environment."""
     services = build_services(settings or read_settings())
 
@@ -96,7 +97,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             services.generations.doorbell.stop()
             await services.pool.close()
 
-    return Litestar(
+    app = Litestar(
         route_handlers=CONTROLLERS,
         lifespan=[running],
         state=State({"services": services}),
@@ -105,6 +106,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
         logging_config=None,
         request_max_body_size=None,  # every endpoint has its own limit
     )
+    return Dispatcher(app, CONTROLLERS)
 
 
 def _tune_interpreter() -> None:

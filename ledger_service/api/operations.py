@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final
 
 import msgspec
 from litestar import Controller
 from litestar.handlers import HTTPRouteHandler
 
 from ledger_service.api.endpoint import OPT, Endpoint
+from ledger_service.api.http_reply import HttpReply
 
 _TYPED_PARAMETER: Final = re.compile(r"{(\w+):(\w+)}")
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """An endpoint at its address. `parameters`: path parameters with their types, in order."""
+    """An endpoint at its address. `parameters`: path parameters with their types, in order;
+    `answer`: what takes a request to its reply."""
 
     path: str
     tag: str
     parameters: tuple[tuple[str, str], ...]
     endpoint: Endpoint
+    answer: Callable[[Any, Any], Awaitable[HttpReply]]
 
     @property
     def title(self) -> str:
@@ -32,7 +35,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 def operations(controllers: Iterable[type[Controller]]) -> tuple[Operation, ...]:
     """Everything that can be asked of the API, in the order of declaration."""
     found = [
-        _operation(controller, path, handler.opt[OPT])
+        _operation(controller, path, handler)
         for controller in controllers
         for handler in vars(controller).values()
         if isinstance(handler, HTTPRouteHandler)
@@ -43,7 +46,7 @@ def operations(controllers: Iterable[type[Controller]]) -> tuple[Operation, ...]
     return tuple(found)
 
 
-def _operation(controller: type[Controller], path: str, endpoint: Endpoint) -> Operation:
+def _operation(controller: type[Controller], path: str, handler: HTTPRouteHandler) -> Operation:
     declared = vars(controller)
     parts = [part.strip("/") for part in (declared["path"], path)]
     typed = "/" + "/".join(part for part in parts if part)
@@ -51,5 +54,6 @@ def _operation(controller: type[Controller], path: str, endpoint: Endpoint) -> O
         path=_TYPED_PARAMETER.sub(r"{\1}", typed),
         tag=declared["tags"][0],
         parameters=tuple((name, kind) for name, kind in _TYPED_PARAMETER.findall(typed)),
-        endpoint=endpoint,
+        endpoint=handler.opt[OPT],
+        answer=handler.fn,
     )

@@ -67,13 +67,13 @@ _LITERALS: Final[dict[str, Callable[[Any], str]]] = {
 
 def append_values(
     log: str, events: EventColumns, heads: HeadColumns, rows: dict[str, Any]
-) -> tuple[Any, ...]:
+) -> tuple[str | None, ...]:
     """The parameters of `append_v1`."""
     return (
         log,
         *(_literal(events, name) for name in events.__struct_fields__),
         *(_literal(heads, name) for name in heads.__struct_fields__[:-1]),
-        SNAPSHOT_VERSION,
+        str(SNAPSHOT_VERSION),
         text_array(heads.snapshot),
         msgspec.json.encode(rows).decode() if rows else None,
     )

@@ -26,6 +26,7 @@ from ledger_service.domain.world import DebitState, debit_state
 from ledger_service.errors import Contention, Unavailable
 from ledger_service.store.arrays import bytea_array, plain_array, text_array
 from ledger_service.store.columns import EventColumns, HeadColumns, append_values
+from ledger_service.store.exchange import Exchange, Query
 from ledger_service.store.heads import decode_lot
 from ledger_service.store.link import watched
 from ledger_service.store.statements import load_statements
@@ -41,6 +42,8 @@ SET lock_timeout = '1s'; SET statement_timeout = '5s';
 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
 SET idle_in_transaction_session_timeout = '2s'
 """
+_BEGIN: Final = Query("BEGIN")
+_COMMIT: Final = Query("COMMIT")
 # PostgreSQL 17 and newer: no transaction of ours may last, whatever its client does.
 _TRANSACTION_TIMEOUT: Final = "SET transaction_timeout = '8s'"
 
@@ -113,17 +116,13 @@ class WritingConnection:
 
     def __init__(self, url: str) -> None:
         try:
-            self._connection = psycopg.connect(
-                watched(url),
-                autocommit=True,
-                prepare_threshold=0,
-                cursor_factory=psycopg.RawCursor,
-            )
+            self._connection = psycopg.connect(watched(url), autocommit=True)
             self._connection.execute(_SESSION.encode(), prepare=False)
             if self._connection.info.server_version >= 170000:
                 self._connection.execute(_TRANSACTION_TIMEOUT, prepare=False)
         except psycopg.OperationalError as error:
             raise ConnectionLost(str(error), commit_sent=False) from None
+        self._exchange = Exchange(self._connection)
 
     def close(self) -> None:
         """Close it; never raises."""
@@ -131,43 +130,31 @@ class WritingConnection:
 
     def begin(self, wanted: Wanted) -> Loaded:
         """Open the transaction, lock the heads in the order of their streams, and load."""
-        with self._translated(commit_sent=False), self._connection.pipeline():
-            self._connection.execute("BEGIN")
-            heads = self._cursor()
-            heads.execute(_SQL["lock_heads"], _columns(wanted.streams))
-            rows = self._after_locks(wanted)
-        clock_and_keys = rows["clock_and_keys"].fetchall()
-        subjects = rows["subjects"].fetchall() if "subjects" in rows else []
+        owners, spaces, digests = zip(*wanted.keys, strict=True) if wanted.keys else ((), (), ())
+        queries = [
+            _BEGIN,
+            Query(_SQL["lock_heads"], _columns(wanted.streams)),
+            Query(
+                _SQL["clock_and_keys"],
+                (text_array(owners), text_array(spaces), bytea_array(digests)),
+            ),
+        ]
+        if wanted.jobs:
+            queries.append(Query(_SQL["load_jobs"], _columns(wanted.jobs)))
+        if wanted.subjects:
+            values = (text_array(wanted.subjects),)
+            queries.append(Query(_SQL["load_subject_keys"], values))
+        with self._translated(commit_sent=False):
+            _, heads, clock_and_keys, *more = self._exchange.run(*queries)
+        subjects = more.pop() if wanted.subjects else []
+        jobs = more.pop() if wanted.jobs else []
         return Loaded(
             now=clock_and_keys[0][0].astimezone(UTC),
-            heads=[Head._make(row) for row in heads.fetchall()],
+            heads=[Head._make(row) for row in heads],
             keys=[KeyRow._make(row[1:]) for row in clock_and_keys if row[1] is not None],
-            jobs=[_job(row) for row in rows["jobs"].fetchall()] if "jobs" in rows else [],
+            jobs=[_job(row) for row in jobs],
             subject_keys=dict(subjects),
         )
-
-    def _after_locks(self, wanted: Wanted) -> dict[str, psycopg.RawCursor[Any]]:
-        """Statements that must see what was committed while the locks were waited for."""
-        keys = (
-            text_array([owner for owner, _, _ in wanted.keys]),
-            text_array([space for _, space, _ in wanted.keys]),
-            bytea_array([digest for _, _, digest in wanted.keys]),
-        )
-        queries: dict[str, tuple[str, tuple[str, ...]]] = {
-            "clock_and_keys": (_SQL["clock_and_keys"], keys)
-        }
-        if wanted.jobs:
-            queries["jobs"] = (_SQL["load_jobs"], _columns(wanted.jobs))
-        if wanted.subjects:
-            queries["subjects"] = (
-                _SQL["load_subject_keys"],
-                (text_array(wanted.subjects),),
-            )
-        cursors = {}
-        for name, (query, values) in queries.items():
-            cursors[name] = self._cursor()
-            cursors[name].execute(query, values)
-        return cursors
 
     def load_debits(self, wanted: Iterable[tuple[str, str]]) -> dict[str, DebitState | None]:
         """Debits by id; None for ids that name none of the owner's debits."""
@@ -199,19 +186,15 @@ class WritingConnection:
     def commit(self, events: EventColumns, heads: HeadColumns, rows: dict[str, Any]) -> int:
         """Append and commit in one round trip; returns the position before the first event."""
         values = append_values(LOG, events, heads, rows)
-        with self._translated(commit_sent=True), self._connection.pipeline():
-            cursor = self._cursor()
-            cursor.execute(_SQL["append"], values)
-            self._connection.execute("COMMIT")
-        row = cursor.fetchone()
-        assert row is not None
-        base: int = row[0]
+        with self._translated(commit_sent=True):
+            ((base,),), _ = self._exchange.run(Query(_SQL["append"], values), _COMMIT)
+        assert isinstance(base, int)
         return base
 
     def end(self) -> None:
         """Commit a transaction that has nothing to append."""
         with self._translated(commit_sent=False):
-            self._connection.execute("COMMIT")
+            self._exchange.run(_COMMIT)
 
     def rollback(self) -> None:
         """Give the locks back; never raises."""
@@ -221,16 +204,10 @@ class WritingConnection:
         except psycopg.Error:
             self._connection.close()
 
-    def _cursor(self) -> psycopg.RawCursor[Any]:
-        cursor = self._connection.cursor(binary=True)
-        assert isinstance(cursor, psycopg.RawCursor)
-        return cursor
-
     def _fetch(self, name: str, values: tuple[str, ...]) -> list[Any]:
         with self._translated(commit_sent=False):
-            cursor = self._cursor()
-            cursor.execute(_SQL[name], values)
-            return cursor.fetchall()
+            (rows,) = self._exchange.run(Query(_SQL[name], values))
+        return rows
 
     def _lots(self, name: str, values: tuple[str, ...]) -> dict[str, list[Lot]]:
         lots: dict[str, list[Lot]] = {}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from contracts.api.accounts import Account
 from contracts.api.common import Request
@@ -15,37 +14,17 @@ from contracts.api.generations import (
     ModelsReply,
 )
 from contracts.api.grants import GrantReply, GrantRequest
-from contracts.client.transport import CONNECTIONS_MAX, Transport, segment
+from contracts.client.transport import Client, segment
 
 Reply = TypeVar("Reply")
 
 
-class LedgerClient:
+class LedgerClient(Client):
     """One tenant's view of the ledger. Every method raises `LedgerRejected`, `LedgerUnavailable`.
 
     `key` is the idempotency key: the same key with the same request is one effect and one answer,
     so a caller that got `LedgerUnavailable` asks again with the same key.
     """
-
-    def __init__(
-        self, base_url: str, api_key: str, *, connections_max: int = CONNECTIONS_MAX
-    ) -> None:
-        self._transport = Transport(base_url, api_key, connections_max=connections_max)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close every connection."""
-        await self._transport.close()
 
     async def account(self, account_id: str, *, min_position: int | None = None) -> Account:
         """An account with its balance, not older than `min_position` in the log."""

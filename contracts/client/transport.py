@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping
-from typing import Final, TypeVar
+from types import TracebackType
+from typing import Final, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -116,6 +117,30 @@ class Transport:
             return msgspec.json.decode(response.content, type=reply_type)
         except (msgspec.MsgspecError, RecursionError):
             raise LedgerUnavailable(operation, "unreadable") from None
+
+
+class Client:
+    """Base of the clients: one transport, closed at the end of its `async with`."""
+
+    def __init__(
+        self, base_url: str, api_key: str, *, connections_max: int = CONNECTIONS_MAX
+    ) -> None:
+        self._transport = Transport(base_url, api_key, connections_max=connections_max)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._transport.close()
 
 
 def _failure(operation: str, response: httpx.Response) -> LedgerRejected | LedgerUnavailable:

@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
-
-from contracts.client.transport import CONNECTIONS_MAX, Transport, segment
+from contracts.client.transport import CONNECTIONS_MAX, Client, segment
 from contracts.jobs import Claim, ClaimsReply, ClaimsRequest, ReportReply, ReportRequest
 
 
-class WorkClient:
+class WorkClient(Client):
     """Needs a key with the scope `work`. `worker` names the process in the ledger's records."""
 
     def __init__(
         self, base_url: str, api_key: str, *, worker: str, connections_max: int = CONNECTIONS_MAX
     ) -> None:
-        self._transport = Transport(base_url, api_key, connections_max=connections_max)
+        super().__init__(base_url, api_key, connections_max=connections_max)
         self._worker = worker
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close every connection."""
-        await self._transport.close()
 
     async def claim_due(self, most: int) -> tuple[Claim, ...]:
         """Claim up to `most` steps of whatever is due; empty when nothing is.

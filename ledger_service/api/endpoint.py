@@ -155,7 +155,7 @@ def _declaring(decorator: Any, method: str, path: str, declared: Declaration) ->
 
 
 def _answering(endpoint: Endpoint, handler: Handler) -> Handler:
-    """What Litestar calls: from a raw request to a finished answer, whatever happens."""
+    """What the dispatcher calls: from a raw request to a finished answer, whatever happens."""
     takes_query = "query" in inspect.signature(handler).parameters
 
     async def answer(self: Controller, request: Request[Any, Any, Any]) -> HttpReply:

@@ -7,15 +7,16 @@ from typing import Final
 
 from ledger_service.errors import Unavailable
 from ledger_service.store.pool import Connection, ReadPool
+from ledger_service.store.statements import load_statements
 
 _POLL_SECONDS: Final = 0.02
 _LONG_POLL_SECONDS: Final = 0.25
-_HEAD: Final = "SELECT last FROM ledger.logs WHERE log = 'main'"
+_SQL: Final = load_statements("reads")
 
 
 async def read_log_head(connection: Connection) -> int:
     """The position of the newest event."""
-    row = await (await connection.execute(_HEAD)).fetchone()
+    row = await (await connection.execute(_SQL["log_head"].encode())).fetchone()
     assert row is not None, "migrations make the log"
     last: int = row[0]
     return last

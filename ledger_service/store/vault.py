@@ -14,19 +14,15 @@ from typing import Any, Final
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncRawCursor
 
 from ledger_service.errors import CorruptHistory
+from ledger_service.store.statements import load_statements
 
 _NONCE_BYTES: Final = 12
 _KEY_BITS: Final = 256
 
-_OPEN_MANY = """
-SELECT v.owner, v.digest, v.ciphertext, k.wrapped_key
-FROM unnest(%s::text[], %s::bytea[]) AS wanted (owner, digest)
-JOIN ledger.vault AS v USING (owner, digest)
-JOIN ledger.subject_keys AS k USING (owner)
-"""
+_SQL: Final = load_statements("vault")
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -88,7 +84,8 @@ class Vault:
         owners = [owner for owner, _ in pairs]
         digests = [bytes.fromhex(digest) for _, digest in pairs]
         found: dict[str, dict[str, Any] | None] = {digest: None for _, digest in pairs}
-        cursor = await connection.execute(_OPEN_MANY, (owners, digests))
+        cursor = AsyncRawCursor(connection)
+        await cursor.execute(_SQL["open_many"].encode(), (owners, digests))
         for owner, digest, ciphertext, wrapped in await cursor.fetchall():
             key = self.unwrap(owner, wrapped)
             found[digest.hex()] = self.unseal(owner, key, ciphertext)

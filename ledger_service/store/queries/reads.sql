@@ -62,3 +62,6 @@ SELECT log, position, stream, version, topic, recorded_at, actor, state, last_of
 FROM ledger.events
 WHERE log = 'main' AND position > $1 AND position <= $2 AND split_part(owner, '/', 1) = $3
 ORDER BY position LIMIT $4
+
+-- name: log_head
+SELECT last FROM ledger.logs WHERE log = 'main'

@@ -7,8 +7,11 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from contracts.api.accounts import AccountStatus
 from contracts.jobs import CancelledReport, FailedReport, ReportEvent
+from ledger_service.domain.account.terms import Schedule, SpendLimit, Thresholds
 from ledger_service.domain.ids import generation_stream
+from ledger_service.domain.policy import Policy
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -48,7 +51,11 @@ class ChangeCreditLimit(Command, frozen=True, kw_only=True):
 
 
 class GrantCredits(Command, frozen=True, kw_only=True):
-    """Create a lot, and the account if this is its first."""
+    """Create a lot, and the account if this is its first.
+
+    `is_expiry_open`: the request said nothing about an end, so the tenant's policy does. An
+    adjustment does not open an account.
+    """
 
     amount: int
     source: str
@@ -59,15 +66,21 @@ class GrantCredits(Command, frozen=True, kw_only=True):
     currency: str | None = None
     restrict_to: tuple[str, ...] = ()
     reference: str | None = None
+    reason: str | None = None
+    is_expiry_open: bool = False
+    is_adjustment: bool = False
 
 
 class DebitCredits(Command, frozen=True, kw_only=True):
-    """Spend credits on something that `tags` describe."""
+    """Spend credits on something that `tags` describe. `spender` is the id of the API key, for
+    spend limits; an adjustment counts towards none."""
 
     amount: int
     tags: tuple[str, ...] = ()
     reason: str | None = None
     reference: str | None = None
+    spender: str | None = None
+    is_adjustment: bool = False
 
 
 class RefundDebit(Command, frozen=True, kw_only=True):
@@ -78,8 +91,124 @@ class RefundDebit(Command, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class PlaceHold(Command, frozen=True, kw_only=True):
+    """Set credits aside for a spend; without `ttl` for as long as the tenant's policy says."""
+
+    amount: int
+    ttl: timedelta | None = None
+    tags: tuple[str, ...] = ()
+    reason: str | None = None
+    reference: str | None = None
+    spender: str | None = None
+
+
+class HoldCommand(Command, frozen=True, kw_only=True):
+    """Base of commands on one hold."""
+
+    hold_id: str
+
+
+class CaptureHold(HoldCommand, frozen=True, kw_only=True):
+    """Spend `amount` of a hold (null: all of it) and release the rest."""
+
+    amount: int | None = None
+
+
+class ReleaseHold(HoldCommand, frozen=True, kw_only=True):
+    """Free all that a hold holds."""
+
+
+class ExtendHold(HoldCommand, frozen=True, kw_only=True):
+    """Let a hold last until `ttl` from now; never shorter than it already does."""
+
+    ttl: timedelta
+
+
+class ExpireHold(HoldCommand, frozen=True, kw_only=True):
+    """The clockwork found that its time is over."""
+
+
+class ReleaseHolds(Command, frozen=True, kw_only=True):
+    """Release the oldest open holds with this reference, as many as one command takes."""
+
+    reference: str
+    reason: str | None = None
+
+
+class ClawBack(Command, frozen=True, kw_only=True):
+    """Under `reference`, this much of a grant is to be taken back in all: `amount` credits, or
+    `fraction_millis` thousandths of the grant, rounded down. A smaller target is a reversal."""
+
+    grant_id: str
+    reference: str
+    as_of: datetime
+    amount: int | None = None
+    fraction_millis: int | None = None
+    reason: str | None = None
+
+
+class VoidGrant(Command, frozen=True, kw_only=True):
+    """End the free part of a grant now."""
+
+    grant_id: str
+    reason: str | None = None
+
+
+class WriteOffDebt(Command, frozen=True, kw_only=True):
+    """Forgive `amount` of the debt; null: all of it."""
+
+    amount: int | None = None
+    reason: str | None = None
+
+
+class TransferCredits(Command, frozen=True, kw_only=True):
+    """Move free credits from the owner to `to_owner`, `amount` null: all of them. A merge moves
+    debt as well and makes the owner's account forward everything from then on."""
+
+    to_owner: str
+    amount: int | None = None
+    is_merge: bool = False
+    reason: str | None = None
+
+
+class ChangeStanding(Command, frozen=True, kw_only=True):
+    """Freeze (`frozen`), unfreeze (`active`) or close (`closed`) an account."""
+
+    status: AccountStatus
+    reason: str | None = None
+
+
+class SetSchedules(Command, frozen=True, kw_only=True):
+    """Replace the account's recurring grants. One that keeps its id, anchor and period goes on
+    where it is."""
+
+    schedules: tuple[Schedule, ...]
+
+
+class SetThresholds(Command, frozen=True, kw_only=True):
+    """Replace what is watched."""
+
+    thresholds: Thresholds
+
+
+class SetLimits(Command, frozen=True, kw_only=True):
+    """Replace the account's spend limits."""
+
+    limits: tuple[SpendLimit, ...]
+
+
+class SetPolicy(Command, frozen=True, kw_only=True):
+    """Replace a tenant's policy. `owner` is `policy_owner(tenant)`."""
+
+    policy: Policy
+
+
+class VoidCommand(Command, frozen=True, kw_only=True):
+    """Make sure that nothing ever happens under the key, if nothing has so far."""
+
+
 class BookExpiry(Command, frozen=True, kw_only=True):
-    """Record what has expired on an account."""
+    """Record what is due on an account: expiries, recurring grants, announcements."""
 
 
 class RequestGeneration(Command, frozen=True, kw_only=True):
@@ -90,6 +219,7 @@ class RequestGeneration(Command, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     deadline_after: timedelta
     reference: str | None = None
+    spender: str | None = None
 
 
 class GenerationCommand(Command, frozen=True, kw_only=True):
@@ -133,6 +263,8 @@ class HintGeneration(GenerationCommand, frozen=True, kw_only=True):
 
 def streams(command: Command) -> frozenset[str]:
     """The streams whose heads a command needs as far as it can tell; `Need` may add to them."""
+    if isinstance(command, TransferCredits):
+        return frozenset((command.owner, command.to_owner))
     if not isinstance(command, GenerationCommand):
         return frozenset((command.owner,))
     if isinstance(command, EndOverdue) or (

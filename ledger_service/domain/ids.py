@@ -39,6 +39,16 @@ def split_owner(owner: str) -> tuple[str, str]:
     return tenant, account_id
 
 
+def policy_owner(tenant: str) -> str:
+    """The owner, and the stream, of a tenant's policy: no account id has such a character."""
+    return f"{tenant}/~policy"
+
+
+def is_policy(stream: str) -> bool:
+    """Whether a stream is that of a tenant's policy."""
+    return stream.endswith("/~policy")
+
+
 def generation_stream(owner: str, generation_id: str) -> str:
     """The stream of one generation."""
     return f"{owner}/{generation_id}"

@@ -6,13 +6,28 @@ from datetime import timedelta
 
 import msgspec
 
+from ledger_service.domain.account.terms import SpendLimit
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """`grace`: how long credits live on that come back to a lot that has expired meanwhile;
-    zero lets them expire at once. `repay_debt`: a grant first repays overdraft debt."""
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a tenant's accounts decide where the law leaves a choice.
+
+    - `grace`: how long credits live on that come back to a lot which has expired or was voided
+      meanwhile; zero lets them end at once.
+    - `repay_debt`: new credits first repay debt.
+    - `expires_after`: by source, when a grant expires whose request leaves that open.
+    - `promotional_first`: purchased credits are not spent while others would do, whatever their
+      priority and expiry say.
+    - `hold_ttl`: how long a hold lasts whose request leaves that open.
+    - `limits`: spend limits of accounts that have none of their own.
+    """
 
     grace: timedelta = timedelta(days=7)
     repay_debt: bool = True
+    expires_after: dict[str, timedelta] = msgspec.field(default_factory=dict)
+    promotional_first: bool = False
+    hold_ttl: timedelta = timedelta(minutes=15)
+    limits: tuple[SpendLimit, ...] = ()
 
 
 DEFAULT_POLICY = Policy()

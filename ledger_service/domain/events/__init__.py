@@ -9,12 +9,21 @@ from typing import Final
 
 import msgspec
 
-from ledger_service.domain.events import account, generation
+from ledger_service.domain.events import (
+    account,
+    clawbacks,
+    generation,
+    holds,
+    policy,
+    standing,
+    transfers,
+)
 from ledger_service.domain.events.account import AccountEvent
 from ledger_service.domain.events.generation import GenerationEvent
+from ledger_service.domain.events.policy import PolicyEvent
 from ledger_service.errors import CorruptHistory, UnknownTopic
 
-Event = AccountEvent | GenerationEvent
+Event = AccountEvent | GenerationEvent | PolicyEvent
 
 TOPICS: Final[dict[str, type[Event]]] = {
     "account_opened.v1": account.AccountOpened,
@@ -25,6 +34,32 @@ TOPICS: Final[dict[str, type[Event]]] = {
     "lot_derived.v1": account.LotDerived,
     "credits_expired.v1": account.CreditsExpired,
     "command_accepted.v1": account.CommandAccepted,
+    "command_voided.v1": account.CommandVoided,
+    "hold_placed.v1": holds.HoldPlaced,
+    "hold_captured.v1": holds.HoldCaptured,
+    "hold_released.v1": holds.HoldReleased,
+    "hold_expired.v1": holds.HoldExpired,
+    "hold_extended.v1": holds.HoldExtended,
+    "holds_released.v1": holds.HoldsReleased,
+    "grant_clawed_back.v1": clawbacks.GrantClawedBack,
+    "credits_reclaimed.v1": clawbacks.CreditsReclaimed,
+    "grant_voided.v1": clawbacks.GrantVoided,
+    "credits_voided.v1": clawbacks.CreditsVoided,
+    "debt_written_off.v1": clawbacks.DebtWrittenOff,
+    "credits_transferred_out.v1": transfers.CreditsTransferredOut,
+    "debt_forwarded.v1": transfers.DebtForwarded,
+    "debt_assumed.v1": transfers.DebtAssumed,
+    "account_merged.v1": transfers.AccountMerged,
+    "account_frozen.v1": standing.AccountFrozen,
+    "account_unfrozen.v1": standing.AccountUnfrozen,
+    "account_closed.v1": standing.AccountClosed,
+    "schedules_set.v1": standing.SchedulesSet,
+    "schedule_ended.v1": standing.ScheduleEnded,
+    "thresholds_set.v1": standing.ThresholdsSet,
+    "threshold_crossed.v1": standing.ThresholdCrossed,
+    "expiry_coming.v1": standing.ExpiryComing,
+    "limits_set.v1": standing.LimitsSet,
+    "policy_set.v1": policy.PolicySet,
     "generation_requested.v1": generation.GenerationRequested,
     "submission_started.v1": generation.SubmissionStarted,
     "submission_lost.v1": generation.SubmissionLost,

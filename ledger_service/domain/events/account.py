@@ -21,6 +21,14 @@ class Slice(msgspec.Struct, frozen=True, array_like=True):
     amount: int
 
 
+class LimitUse(msgspec.Struct, frozen=True, array_like=True):
+    """A spend limit that a spend counts towards: the counter's name, and the window it fell in
+    (`2030-01-31`, `2030-01`, or empty for the whole life of the account)."""
+
+    counter: str
+    window: str
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the first answer to a keyed command said of the account.
 
@@ -42,6 +50,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unit: str
     opened_at: datetime
     trailing: int = 0
+    merged_into: str | None = None
 
 
 class AccountEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -69,7 +78,12 @@ class CreditLimitChanged(AccountEvent, frozen=True, kw_only=True, omit_defaults=
 
 
 class CreditsGranted(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """Credits came from outside as a new lot; `repaid` of them went straight to overdraft debt."""
+    """Credits came from outside as a new lot; `repaid` of them went straight to debt: first to
+    what clawbacks had left open (`repaid_owed`, by lot), the rest to the overdraft.
+
+    `schedule` and `period` name the recurring grant that this is, `is_adjustment` says that an
+    operator made it, `is_opening` that an import did.
+    """
 
     grant_id: str
     amount: int
@@ -81,12 +95,21 @@ class CreditsGranted(AccountEvent, frozen=True, kw_only=True, omit_defaults=True
     currency: str | None = None
     restrict_to: tuple[str, ...] = ()
     repaid: int = 0
+    repaid_owed: tuple[Slice, ...] = ()
     reference: str | None = None
+    reason: str | None = None
+    schedule: str | None = None
+    period: int | None = None
+    next_period_at: datetime | None = None
+    is_adjustment: bool = False
     private: str | None = None
 
 
 class CreditsDebited(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """Credits were spent: `slices` in the order taken, then `on_credit`."""
+    """Credits were spent: `slices` in the order taken, then `on_credit`.
+
+    `limits` names the spend limits that it counts towards.
+    """
 
     debit_id: str
     amount: int
@@ -97,6 +120,8 @@ class CreditsDebited(AccountEvent, frozen=True, kw_only=True, omit_defaults=True
     reference: str | None = None
     generation_id: str | None = None
     model: str | None = None
+    limits: tuple[LimitUse, ...] = ()
+    is_adjustment: bool = False
     private: str | None = None
 
 
@@ -120,15 +145,27 @@ class DebitRefunded(AccountEvent, frozen=True, kw_only=True, omit_defaults=True)
     credit_refunded: int = 0
     reason: str | None = None
     generation_id: str | None = None
+    limits: tuple[LimitUse, ...] = ()
     private: str | None = None
 
 
 class LotDerived(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """Credits live on in a new lot: moved there from `origin`, or restored when it is null."""
+    """Credits live on in a new lot. `kind` says how they came:
+
+    - `grace`, `rollover`: moved from `origin`, a lot of this account;
+    - `transfer`: moved from `origin`, a lot of the account `from_account`;
+    - `restored`: a refund of credits that had gone to debt, which was repaid meanwhile;
+    - `reinstated`: a clawback was reversed whose debt had been repaid meanwhile.
+
+    `repaid` of a transferred, restored or reinstated lot went straight to debt, as with a grant.
+    """
 
     grant_id: str
     kind: str
     origin: str | None = None
+    from_account: str | None = None
+    transfer_id: str | None = None
+    schedule: str | None = None
     amount: int
     source: str
     priority: int
@@ -136,6 +173,8 @@ class LotDerived(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
     expires_at: datetime | None = None
     unit_cost_micros: int | None = None
     restrict_to: tuple[str, ...] = ()
+    repaid: int = 0
+    repaid_owed: tuple[Slice, ...] = ()
 
 
 class CreditsExpired(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -152,3 +191,7 @@ class CommandAccepted(AccountEvent, frozen=True, kw_only=True, omit_defaults=Tru
     model: str | None = None
     reference: str | None = None
     private: str | None = None
+
+
+class CommandVoided(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Nothing was ever done under this idempotency key, and now nothing ever will be."""

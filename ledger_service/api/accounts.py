@@ -15,6 +15,7 @@ from contracts.problems import ProblemCode
 from ledger_service.api.call import Call
 from ledger_service.api.endpoint import get, patch, post
 from ledger_service.api.http_reply import HttpReply, json_reply
+from ledger_service.api.orders import Order
 from ledger_service.api.private import kept
 from ledger_service.api.query import ReadQuery
 from ledger_service.api.shapes import account_of
@@ -51,7 +52,7 @@ class AccountsController(Controller):
             unit=body.unit,
             credit_limit=body.credit_limit,
         )
-        return await call.answer(command, kept(metadata=body.metadata).private)
+        return await call.carry_out(Order(command, kept(metadata=body.metadata).private))
 
     @patch(
         "/{account_id:str}",

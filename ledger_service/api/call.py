@@ -11,6 +11,7 @@ from contracts.problems import ProblemCode
 from ledger_service.api.auth import Identity
 from ledger_service.api.headers import Headers, Trace
 from ledger_service.api.http_reply import Header, HttpReply
+from ledger_service.api.orders import Order
 from ledger_service.api.replies import answer_in, render
 from ledger_service.api.services import Services
 from ledger_service.api.shapes import private_digest
@@ -88,9 +89,9 @@ class Call:
         )
         return await self.services.engine.submit(submission)
 
-    async def answer(self, command: Command, private: dict[str, Any] | None = None) -> HttpReply:
+    async def carry_out(self, order: Order) -> HttpReply:
         """Carry out a keyed command and give its answer; the first one again for a replay."""
-        return await self.render(await self.submit(command, private), private)
+        return await self.render(await self.submit(*order), order.private)
 
     async def render(
         self, done: Done, private: dict[str, Any] | None, headers: tuple[Header, ...] = ()

@@ -17,6 +17,7 @@ from ledger_service.api.call import Call
 from ledger_service.api.endpoint import get, post
 from ledger_service.api.http_reply import HttpReply, json_reply
 from ledger_service.api.lists import history_page, page_of, private_of
+from ledger_service.api.orders import Order
 from ledger_service.api.private import kept
 from ledger_service.api.query import PageQuery, ReadQuery
 from ledger_service.api.shapes import debit_of, refund_of
@@ -57,16 +58,7 @@ class DebitsController(Controller):
         `lots` says which grants paid; what they do not cover came from the credit limit. `tags`
         say what is bought: credits that are restricted pay only where a tag matches.
         """
-        reason, private = kept(reason=body.reason, metadata=body.metadata)
-        command = DebitCredits(
-            owner=call.owner(account_id),
-            key=call.key,
-            amount=body.amount,
-            tags=body.tags,
-            reason=reason,
-            reference=body.reference,
-        )
-        return await call.answer(command, private)
+        return await call.carry_out(debit_order(call, body, account_id))
 
     @get(
         scope=Scope.READ,
@@ -122,15 +114,7 @@ class DebitsController(Controller):
 
         Without `amount`: all that is left of it. All refunds of a debit together never exceed it.
         """
-        reason, private = kept(reason=body.reason)
-        command = RefundDebit(
-            owner=call.owner(account_id),
-            key=call.key,
-            debit_id=debit_id,
-            amount=body.amount,
-            reason=reason,
-        )
-        return await call.answer(command, private)
+        return await call.carry_out(refund_order(call, body, account_id, debit_id))
 
 
 class RefundsController(Controller):
@@ -171,6 +155,33 @@ class RefundsController(Controller):
             raise Rejected(ProblemCode.REFUND_NOT_FOUND)
         private = await private_of(call.services.reads, [stored])
         return json_reply(refund_of(stored, private[stored.version]))
+
+
+def debit_order(call: Call, body: DebitRequest, account_id: str) -> Order:
+    """A spend as the engine takes it."""
+    reason, private = kept(reason=body.reason, metadata=body.metadata)
+    command = DebitCredits(
+        owner=call.owner(account_id),
+        key=call.key,
+        amount=body.amount,
+        tags=body.tags,
+        reason=reason,
+        reference=body.reference,
+    )
+    return Order(command, private)
+
+
+def refund_order(call: Call, body: RefundRequest, account_id: str, debit_id: str) -> Order:
+    """A refund as the engine takes it."""
+    reason, private = kept(reason=body.reason)
+    command = RefundDebit(
+        owner=call.owner(account_id),
+        key=call.key,
+        debit_id=debit_id,
+        amount=body.amount,
+        reason=reason,
+    )
+    return Order(command, private)
 
 
 async def _located(reads: Reads, owner: str, prefix: str, text: str) -> StoredEvent | None:

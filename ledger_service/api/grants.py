@@ -11,6 +11,7 @@ from ledger_service.api.call import Call
 from ledger_service.api.endpoint import get, post
 from ledger_service.api.http_reply import HttpReply, json_reply
 from ledger_service.api.lists import private_of
+from ledger_service.api.orders import Order
 from ledger_service.api.private import kept
 from ledger_service.api.query import PageQuery, ReadQuery
 from ledger_service.api.shapes import grant_of
@@ -52,20 +53,7 @@ class GrantsController(Controller):
         with `restrict_to` pay only for spends that carry one of these tags. A grant first repays
         debt that the account may have.
         """
-        command = GrantCredits(
-            owner=_owner_to_be(call, account_id),
-            key=call.key,
-            amount=body.amount,
-            source=body.source.value,
-            effective_at=in_utc(body.effective_at, "/effective_at"),
-            expires_at=in_utc(body.expires_at, "/expires_at"),
-            priority=body.priority,
-            unit_cost_micros=body.unit_cost_micros,
-            currency=body.currency,
-            restrict_to=body.restrict_to,
-            reference=body.reference,
-        )
-        return await call.answer(command, kept(metadata=body.metadata).private)
+        return await call.carry_out(grant_order(call, body, account_id))
 
     @get(
         scope=Scope.READ,
@@ -107,6 +95,24 @@ class GrantsController(Controller):
             raise Rejected(ProblemCode.GRANT_NOT_FOUND)
         (grant,) = await _grants(call.services.reads, owner, view)
         return json_reply(grant)
+
+
+def grant_order(call: Call, body: GrantRequest, account_id: str) -> Order:
+    """A grant as the engine takes it."""
+    command = GrantCredits(
+        owner=_owner_to_be(call, account_id),
+        key=call.key,
+        amount=body.amount,
+        source=body.source.value,
+        effective_at=in_utc(body.effective_at, "/effective_at"),
+        expires_at=in_utc(body.expires_at, "/expires_at"),
+        priority=body.priority,
+        unit_cost_micros=body.unit_cost_micros,
+        currency=body.currency,
+        restrict_to=body.restrict_to,
+        reference=body.reference,
+    )
+    return Order(command, kept(metadata=body.metadata).private)
 
 
 def _owner_to_be(call: Call, account_id: str) -> str:

@@ -46,3 +46,6 @@ DUE_MIN_SECONDS: Final = 2.0
 DUE_MAX_SECONDS: Final = 60.0
 """The next look at a running generation comes after a quarter of its age, within these bounds."""
 ASSET_MAX_BYTES: Final = 2 * 1024**3
+HOLD_TTL_DEFAULT_SECONDS: Final = 900
+HOLD_TTL_MAX_SECONDS: Final = 7 * 86_400
+"""How long a hold may last, counted from when it is placed or extended."""

@@ -91,6 +91,16 @@ KINDS: Final[dict[ProblemCode, Kind]] = {
     Code.CAPTURE_EXCEEDS_HOLD: Kind(
         409, "Capture exceeds hold", "No more can be captured than was held."
     ),
+    Code.UNIT_MISMATCH: Kind(
+        409, "Units differ", "The accounts count different units; credits cannot move between them."
+    ),
+    Code.GRANT_DERIVED: Kind(
+        409, "Grant is derived", "These credits came from another grant; claw that one back."
+    ),
+    Code.NO_DEBT: Kind(409, "No debt", "The account owes nothing that could be written off."),
+    Code.COMMAND_VOIDED: Kind(
+        409, "Command voided", "The key was voided before anything was done under it."
+    ),
     Code.QUOTE_EXPIRED: Kind(409, "Quote expired", "The quoted price is no longer on offer."),
     Code.MODEL_UNAVAILABLE: Kind(409, "Model unavailable", "The model is not on offer now."),
     Code.ALREADY_FINISHED: Kind(409, "Already finished", "The generation has come to its end."),

@@ -7,14 +7,33 @@ from datetime import datetime
 from typing import Any, Final
 
 from ledger_service.domain import commands
+from ledger_service.domain.account.clawbacks import decide_clawback
 from ledger_service.domain.account.decisions import (
-    decide_debit,
     decide_expiry,
     decide_grant,
     decide_limit,
     decide_open,
 )
+from ledger_service.domain.account.holds import (
+    decide_capture,
+    decide_extend,
+    decide_hold,
+    decide_hold_expiry,
+    decide_release,
+    decide_releases,
+)
 from ledger_service.domain.account.refunds import decide_refund
+from ledger_service.domain.account.spending import decide_debit
+from ledger_service.domain.account.standing_changes import (
+    decide_limits,
+    decide_policy,
+    decide_schedules,
+    decide_standing,
+    decide_thresholds,
+    decide_void_command,
+)
+from ledger_service.domain.account.transfers import decide_transfer
+from ledger_service.domain.account.voids import decide_void, decide_write_off
 from ledger_service.domain.generation.claims import decide_claim
 from ledger_service.domain.generation.deadlines import decide_hint, decide_overdue
 from ledger_service.domain.generation.reports import decide_report
@@ -27,6 +46,22 @@ _DECISIONS: Final[dict[type[commands.Command], Callable[[World, Any, datetime], 
     commands.GrantCredits: decide_grant,
     commands.DebitCredits: decide_debit,
     commands.RefundDebit: decide_refund,
+    commands.PlaceHold: decide_hold,
+    commands.CaptureHold: decide_capture,
+    commands.ReleaseHold: decide_release,
+    commands.ExtendHold: decide_extend,
+    commands.ExpireHold: decide_hold_expiry,
+    commands.ReleaseHolds: decide_releases,
+    commands.ClawBack: decide_clawback,
+    commands.VoidGrant: decide_void,
+    commands.WriteOffDebt: decide_write_off,
+    commands.TransferCredits: decide_transfer,
+    commands.ChangeStanding: decide_standing,
+    commands.SetSchedules: decide_schedules,
+    commands.SetThresholds: decide_thresholds,
+    commands.SetLimits: decide_limits,
+    commands.SetPolicy: decide_policy,
+    commands.VoidCommand: decide_void_command,
     commands.BookExpiry: decide_expiry,
     commands.RequestGeneration: decide_request,
     commands.ClaimGeneration: decide_claim,

@@ -11,23 +11,38 @@ from ledger_service.domain.account.balance import blocked, unbooked
 from ledger_service.domain.account.evolve import evolve
 from ledger_service.domain.account.state import AccountState
 from ledger_service.domain.commands import Command, Key
-from ledger_service.domain.events.account import AccountEvent, Answer, DebitRefunded
+from ledger_service.domain.events.account import (
+    AccountEvent,
+    Answer,
+    DebitRefunded,
+    LotDerived,
+)
 from ledger_service.domain.events.generation import GenerationEvent
+from ledger_service.domain.events.policy import PolicySet
 from ledger_service.domain.generation.evolve import evolve_generation
 from ledger_service.domain.generation.state import GenerationState, Job
-from ledger_service.domain.ids import make_id
-from ledger_service.domain.world import DebitState, Decision, NewEvent, World
+from ledger_service.domain.ids import make_id, owner_of, split_owner
+from ledger_service.domain.policy import PolicyState
+from ledger_service.domain.world import (
+    DebitState,
+    Decision,
+    HoldState,
+    LotKey,
+    NewEvent,
+    World,
+)
 
 REPLY_VERSION = 1
 """The render functions that make first answers today; replays use the one recorded."""
 
 
 class Draft:
-    """Collects events on top of a world without changing it; `finish` makes the decision."""
+    """Collects events on top of a world without changing it; `finish` in finishing.py makes the
+    decision of it."""
 
     def __init__(self, world: World, command: Command, now: datetime) -> None:
         self.now = now
-        self.policy = world.policy
+        self.policy = world.policy_of(command.owner)
         self._command = command
         self._world = world
         self._events: list[NewEvent] = []
@@ -35,6 +50,10 @@ class Draft:
         self._generations: dict[str, GenerationState | None] = {}
         self._jobs: dict[str, Job] = {}
         self._debits: dict[str, DebitState | None] = {}
+        self._holds: dict[str, HoldState] = {}
+        self._settled: set[str] = set()
+        self._derived: list[tuple[LotKey, LotKey]] = []
+        self._policies: dict[str, PolicyState] = {}
         self._balances: dict[str, tuple[int, int]] = {}  # posted and held, after the last event
         self._answering: int | None = None
 
@@ -43,6 +62,21 @@ class Draft:
         if owner in self._accounts:
             return self._accounts[owner]
         return self._world.accounts[owner]
+
+    def is_loaded(self, owner: str) -> bool:
+        """Whether the account is at hand (or known not to exist)."""
+        return owner in self._world.accounts
+
+    def touched(self) -> list[str]:
+        """Accounts that this draft has changed, in the order of their first event."""
+        return list(self._accounts)
+
+    def begins_to_settle(self, owner: str) -> bool:
+        """True the first time that it is asked of an account."""
+        if owner in self._settled:
+            return False
+        self._settled.add(owner)
+        return True
 
     def next_version(self, owner: str) -> int:
         """The version that the account's next event will have."""
@@ -61,7 +95,15 @@ class Draft:
         stamped = replace(event, posted=posted, held=held)
         self._events.append(NewEvent(owner, owner, version, stamped, key))
         self._accounts[owner] = state
+        if isinstance(event, LotDerived) and event.origin is not None:
+            self._note_origin(owner, event, event.origin)
         return state
+
+    def _note_origin(self, owner: str, event: LotDerived, origin: str) -> None:
+        home = owner
+        if event.from_account is not None:
+            home = owner_of(split_owner(owner)[0], event.from_account)
+        self._derived.append(((home, origin), (owner, event.grant_id)))
 
     def record_generation(self, stream: str, owner: str, event: GenerationEvent) -> GenerationState:
         """Append a generation event."""
@@ -86,18 +128,36 @@ class Draft:
         """Set what has been refunded of a debit."""
         self._debits[debit.debit_id] = debit
 
-    def finish(self, *, http_status: int = 200, result: Any = None) -> Decision:
-        """The decision. The event marked by `answer_here`, or else the last one, bears the answer
-        to a keyed command."""
+    def keep_hold(self, hold: HoldState) -> None:
+        """Set a hold as it is now."""
+        self._holds[hold.hold.hold_id] = hold
+
+    def record_policy(self, event: PolicySet) -> PolicyState:
+        """Append to the tenant's policy stream."""
+        owner = self._command.owner
+        tenant = split_owner(owner)[0]
+        before = self._world.policies.get(tenant)
+        version = before.version + 1 if before else 1
+        state = PolicyState(version=version, recorded_at=self.now, policy=event.policy)
+        self._events.append(NewEvent(owner, owner, version, event, None))
+        self._policies[tenant] = state
+        return state
+
+    def decision(self, *, http_status: int, result: Any, completed: dict[str, Any]) -> Decision:
+        """All of it. The event marked by `answer_here`, or else the last one, bears the answer to
+        a keyed command; `completed` are those of its fields that tell of the command's end."""
         answer_at = None
         if self._command.key is not None:
-            answer_at = self._answer(http_status)
+            answer_at = self._answer(http_status, completed)
         return Decision(
             events=tuple(self._events),
             accounts=self._accounts,
             generations=self._generations,
             jobs=self._jobs,
             debits=self._debits,
+            holds=self._holds,
+            derived=tuple(self._derived),
+            policies=self._policies,
             answer_at=answer_at,
             result=result,
         )
@@ -111,7 +171,7 @@ class Draft:
         """The event recorded last is the one that bears the command's answer."""
         self._answering = len(self._events) - 1
 
-    def _answer(self, http_status: int) -> int:
+    def _answer(self, http_status: int, fields: dict[str, Any]) -> int:
         key, owner = self._command.key, self._command.owner
         state = self.account(owner)
         assert key is not None
@@ -136,6 +196,8 @@ class Draft:
             unit=state.unit,
             opened_at=state.opened_at,
             trailing=len(self._events) - 1 - at,
+            merged_into=state.merged_into,
         )
-        self._events[at] = replace(bearer, event=replace(bearer.event, command=answer), key=key)
+        event = replace(bearer.event, command=answer, **fields)
+        self._events[at] = replace(bearer, event=event, key=key)
         return at

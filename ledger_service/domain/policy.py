@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -31,3 +31,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 DEFAULT_POLICY = Policy()
+
+
+class PolicyState(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant's policy with its place in the tenant's policy stream."""
+
+    version: int
+    recorded_at: datetime
+    policy: Policy

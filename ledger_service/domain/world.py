@@ -7,6 +7,7 @@ states after them), a `Refusal` (nothing changes) or a `Need` (load this, then a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -15,9 +16,16 @@ from contracts.problems import ProblemCode
 from ledger_service.domain.account.state import AccountState
 from ledger_service.domain.commands import Key
 from ledger_service.domain.events import Event
-from ledger_service.domain.events.account import CreditsDebited, Slice
+from ledger_service.domain.events.account import (
+    CreditsDebited,
+    CreditsGranted,
+    LimitUse,
+    LotDerived,
+    Slice,
+)
+from ledger_service.domain.events.holds import HoldAfter, HoldCaptured
 from ledger_service.domain.generation.state import GenerationState, Job
-from ledger_service.domain.policy import Policy
+from ledger_service.domain.policy import DEFAULT_POLICY, Policy, PolicyState
 
 
 class DebitState(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +39,7 @@ class DebitState(msgspec.Struct, frozen=True, kw_only=True):
     slices_refunded: tuple[int, ...]
     credit_refunded: int
     generation_id: str | None
+    limits: tuple[LimitUse, ...] = ()
 
     @property
     def left(self) -> int:
@@ -38,7 +47,11 @@ class DebitState(msgspec.Struct, frozen=True, kw_only=True):
         return self.amount - self.refunded
 
 
-def debit_state(event: CreditsDebited, given_back: Sequence[int] | None) -> DebitState:
+Debiting = CreditsDebited | HoldCaptured
+"""Events that make a debit."""
+
+
+def debit_state(event: Debiting, given_back: Sequence[int] | None) -> DebitState:
     """A debit from its event and from what was given back so far: per slice, then on credit."""
     *slices, credit = given_back or [0] * (len(event.slices) + 1)
     return DebitState(
@@ -49,21 +62,85 @@ def debit_state(event: CreditsDebited, given_back: Sequence[int] | None) -> Debi
         refunded=sum(slices) + credit,
         slices_refunded=tuple(slices),
         credit_refunded=credit,
-        generation_id=event.generation_id,
+        generation_id=event.generation_id if isinstance(event, CreditsDebited) else None,
+        limits=event.limits,
     )
+
+
+class HoldState(msgspec.Struct, frozen=True, kw_only=True):
+    """A hold, open or not, with what it holds. Stored as JSON in a row of its own."""
+
+    owner: str
+    hold: HoldAfter
+    slices: tuple[Slice, ...]
+    on_credit: int = 0
+    limits: tuple[LimitUse, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Neither captured nor released nor expired."""
+        return self.hold.status == "open"
+
+
+class GrantFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What only the event that made a lot knows."""
+
+    event: CreditsGranted | LotDerived
+    created_at: datetime
+
+
+LotKey = tuple[str, str]
+"""(owner, grant id)."""
 
 
 class World:
     """Loaded states by stream or id; a stream that is known not to exist maps to None."""
 
-    __slots__ = ("accounts", "debits", "generations", "jobs", "policy")
+    __slots__ = (
+        "_derived_here",
+        "accounts",
+        "debits",
+        "derived",
+        "generations",
+        "grants",
+        "holds",
+        "jobs",
+        "open_holds",
+        "policies",
+    )
 
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
+    def __init__(self) -> None:
+        self.policies: dict[str, PolicyState] = {}  # by tenant
         self.accounts: dict[str, AccountState | None] = {}
         self.generations: dict[str, GenerationState | None] = {}
         self.jobs: dict[str, Job] = {}
         self.debits: dict[str, DebitState | None] = {}
+        self.holds: dict[str, HoldState | None] = {}
+        self.open_holds: dict[tuple[str, str], tuple[str, ...]] = {}  # ids by owner, reference
+        self.grants: dict[LotKey, GrantFacts | None] = {}
+        self.derived: dict[LotKey, tuple[LotKey, ...]] = {}  # lots by the lot they came from
+        self._derived_here: dict[LotKey, list[LotKey]] = {}
+
+    def policy_of(self, owner: str) -> Policy:
+        """The policy of the owner's tenant."""
+        found = self.policies.get(owner.partition("/")[0])
+        return found.policy if found else DEFAULT_POLICY
+
+    def derived_from(self, lot: LotKey) -> list[LotKey]:
+        """Lots that came from a lot, those of this batch included, in the order of their ids."""
+        found = {*self.derived[lot], *self._derived_here.get(lot, ())}
+        return sorted(found, key=lambda key: (key[1], key[0]))
+
+    def open_holds_of(self, owner: str, reference: str) -> list[HoldState]:
+        """Open holds with a reference, those of this batch included, the oldest first."""
+        known = self.open_holds[owner, reference]
+        holds = {hold_id: self.holds[hold_id] for hold_id in known} | {
+            hold_id: hold
+            for hold_id, hold in self.holds.items()
+            if hold and hold.owner == owner and hold.hold.reference == reference
+        }
+        found = [hold for hold in holds.values() if hold is not None and hold.is_open]
+        return sorted(found, key=lambda hold: hold.hold.hold_id)
 
     def apply(self, decision: Decision) -> None:
         """Take over the states after an accepted command."""
@@ -71,6 +148,10 @@ class World:
         self.generations.update(decision.generations)
         self.jobs.update(decision.jobs)
         self.debits.update(decision.debits)
+        self.holds.update(decision.holds)
+        for origin, lot in decision.derived:
+            self._derived_here.setdefault(origin, []).append(lot)
+        self.policies.update(decision.policies)
 
 
 class NewEvent(msgspec.Struct, frozen=True):
@@ -95,6 +176,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     generations: dict[str, GenerationState | None] = {}
     jobs: dict[str, Job] = {}
     debits: dict[str, DebitState | None] = {}
+    holds: dict[str, HoldState] = {}
+    derived: tuple[tuple[LotKey, LotKey], ...] = ()
+    policies: dict[str, PolicyState] = {}
     answer_at: int | None = None
     result: Any = None
 
@@ -107,13 +191,26 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
-    """Load these and decide again: further streams, debits (owner, id), lots (owner, id),
-    and all live lots of an account (owner)."""
+    """Load these and decide again.
+
+    Further streams; debits, lots, holds and grants as (owner, id); open holds as (owner,
+    reference); `derived`: the lots that came from lots (owner, id); `all_lots`: all live lots of
+    accounts (owner).
+    """
 
     streams: frozenset[str] = frozenset()
     debits: frozenset[tuple[str, str]] = frozenset()
-    lots: frozenset[tuple[str, str]] = frozenset()
+    lots: frozenset[LotKey] = frozenset()
     all_lots: frozenset[str] = frozenset()
+    holds: frozenset[tuple[str, str]] = frozenset()
+    open_holds: frozenset[tuple[str, str]] = frozenset()
+    grants: frozenset[LotKey] = frozenset()
+    derived: frozenset[LotKey] = frozenset()
+
+
+def one(kind: str, *wanted: Any) -> Need:
+    """Need of one thing."""
+    return Need(**{kind: frozenset(wanted)})
 
 
 Outcome = Decision | Refusal | Need

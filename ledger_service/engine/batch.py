@@ -15,7 +15,7 @@ from contracts.problems import FieldError, ProblemCode
 from ledger_service.domain.commands import Command, GenerationCommand, streams
 from ledger_service.domain.decide import decide
 from ledger_service.domain.events import decode
-from ledger_service.domain.policy import DEFAULT_POLICY
+from ledger_service.domain.ids import policy_owner, split_owner
 from ledger_service.domain.world import Decision, Refusal, World
 from ledger_service.engine.changes import Changes
 from ledger_service.engine.loading import Loader
@@ -38,7 +38,7 @@ class Batch:
         self._tickets = tickets
         self._connection = connection
         self._vault = vault
-        self._world = World(DEFAULT_POLICY)
+        self._world = World()
         self._changes = Changes()
         self._pending: list[tuple[Ticket, Result | _Accepted | _Repeat]] = []
         self._fresh_keys: dict[KeyId, _Accepted] = {}
@@ -251,4 +251,5 @@ def _wanted(tickets: list[Ticket]) -> Wanted:
         keys=list(keys),
         jobs=list(jobs),
         subjects=list(subjects),
+        policies=sorted({policy_owner(split_owner(owner)[0]) for owner in owners.values()}),
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from ledger_service.domain.account.balance import next_expiry
+from ledger_service.domain.account.settle import next_due
 from ledger_service.domain.account.state import AccountState, Lot, parked
 from ledger_service.domain.events import Event, encode, topic_of
 from ledger_service.domain.events.account import CreditsGranted, DebitRefunded, LotDerived
 from ledger_service.domain.generation.state import GenerationState, Job
-from ledger_service.domain.world import DebitState, Decision, NewEvent, World
+from ledger_service.domain.ids import is_policy, owner_of, split_owner
+from ledger_service.domain.policy import PolicyState
+from ledger_service.domain.world import DebitState, Decision, HoldState, NewEvent, World
 from ledger_service.engine.loading import Loader
 from ledger_service.engine.submission import Submission
 from ledger_service.store.columns import EventColumns, HeadColumns
@@ -27,6 +29,7 @@ class Changes:
         self._created_lots: set[str] = set()
         self._jobs: dict[str, Job] = {}
         self._debits: dict[str, tuple[str, DebitState, int]] = {}
+        self._holds: dict[str, HoldState] = {}
         self._sealed: list[Sealed] = []
         self.new_subject_keys: dict[str, bytes] = {}
 
@@ -50,6 +53,7 @@ class Changes:
             if sealed is not None:
                 self._sealed.append(sealed)
         self._jobs.update(decision.jobs)
+        self._holds.update(decision.holds)
         return first
 
     def _add_event(self, submission: Submission, new: NewEvent, now: datetime) -> None:
@@ -85,6 +89,9 @@ class Changes:
         for stream in sorted(self._heads_at):
             owner, at = self._heads_at[stream]
             is_new = stream not in loader.streams_with_head
+            if is_policy(stream):
+                _add_policy(heads, owner, is_new, at, world.policies[split_owner(owner)[0]])
+                continue
             account = world.accounts.get(stream)
             if account is not None:
                 head, beyond, left = parked(account)
@@ -131,6 +138,7 @@ class Changes:
                 for entry in self._sealed
             ],
             "lots": lots,
+            "holds": [_hold_row(hold) for _, hold in sorted(self._holds.items())],
             "debit_refunds": [_debit_row(*debit) for debit in self._debits.values()],
             "jobs": list(self._jobs.values()),
         }
@@ -143,6 +151,28 @@ def _lot_row(owner: str, lot: Lot, place: str) -> dict[str, Any]:
         "grant_id": lot.grant_id,
         "place": place,
         "state": encode_state(lot),
+        "origin_owner": _home_of_origin(owner, lot),
+        "origin": lot.origin,
+    }
+
+
+def _home_of_origin(owner: str, lot: Lot) -> str | None:
+    if lot.origin is None:
+        return None
+    if lot.from_account is None:
+        return owner
+    return owner_of(split_owner(owner)[0], lot.from_account)
+
+
+def _hold_row(held: HoldState) -> dict[str, Any]:
+    return {
+        "owner": held.owner,
+        "hold_id": held.hold.hold_id,
+        "reference": held.hold.reference,
+        "status": held.hold.status,
+        "placed_at": held.hold.created_at,
+        "expires_at": held.hold.expires_at,
+        "state": encode_state(held),
     }
 
 
@@ -170,8 +200,22 @@ def _add_account(heads: HeadColumns, owner: str, is_new: bool, at: int, head: Ac
     heads.debt.append(head.debt)
     heads.credit_limit.append(head.credit_limit)
     heads.status.append(head.status)
-    heads.next_expiry_at.append(next_expiry(head))
+    heads.next_expiry_at.append(next_due(head))
     heads.snapshot.append(encode_state(head))
+
+
+def _add_policy(heads: HeadColumns, owner: str, is_new: bool, at: int, state: PolicyState) -> None:
+    heads.owner.append(owner)
+    heads.stream.append(owner)
+    heads.is_new.append(is_new)
+    heads.version.append(state.version)
+    heads.recorded_at.append(state.recorded_at)
+    heads.at.append(at)
+    for column in (heads.posted, heads.held, heads.debt, heads.credit_limit):
+        column.append(0)
+    heads.status.append("policy")
+    heads.next_expiry_at.append(None)
+    heads.snapshot.append(encode_state(state))
 
 
 def _add_generation(

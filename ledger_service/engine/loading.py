@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
+from ledger_service.domain.account.holds import RELEASES_MAX
 from ledger_service.domain.account.state import Lot, with_lots
-from ledger_service.domain.commands import Command, streams
-from ledger_service.domain.world import Need, World
-from ledger_service.store.heads import decode_account, decode_generation
+from ledger_service.domain.commands import Command, SetPolicy, streams
+from ledger_service.domain.ids import is_policy, split_owner
+from ledger_service.domain.world import HoldState, Need, World
+from ledger_service.store.heads import decode_account, decode_generation, decode_policy
 from ledger_service.store.writing import Loaded, Wanted, WritingConnection
 
 AHEAD_MAX: Final = timedelta(seconds=5)
@@ -39,12 +42,18 @@ class Loader:
         heads = {head.stream: head for head in loaded.heads}
         for owner, stream in wanted.streams:
             head = heads.get(stream)
-            if stream == owner:
+            if is_policy(stream):
+                pass  # policies come below, with those of all tenants
+            elif stream == owner:
                 account = decode_account(head.snapshot, head.snapshot_version) if head else None
                 self._world.accounts[stream] = account
             else:
                 found = decode_generation(head.snapshot, head.snapshot_version) if head else None
                 self._world.generations[stream] = found
+        for policy in loaded.policies:
+            tenant = split_owner(policy.stream)[0]
+            found_policy = decode_policy(policy.snapshot, policy.snapshot_version)
+            self._world.policies[tenant] = found_policy
         for job in loaded.jobs:
             self._world.jobs[job.generation_id] = job
 
@@ -58,6 +67,9 @@ class Loader:
             generation = self._world.generations.get(stream)
             if generation is not None and generation.updated_at > now:
                 now = generation.updated_at
+        if isinstance(command, SetPolicy):
+            known = self._world.policies.get(split_owner(command.owner)[0])
+            now = max(now, known.recorded_at) if known else now
         if now - self._clock > AHEAD_MAX:
             _log.critical(
                 "%s is %s ahead of the database's clock", command.owner, now - self._clock
@@ -71,15 +83,31 @@ class Loader:
         )
 
     def load(self, need: Need) -> None:
-        """Load debits and lots of accounts whose heads are locked."""
+        """Load what hangs on accounts whose heads are locked."""
+        connection, world = self._connection, self._world
         if need.debits:
-            self._world.debits.update(self._connection.load_debits(sorted(need.debits)))
+            world.debits.update(connection.load_debits(sorted(need.debits)))
         if need.lots:
-            loaded = self._connection.load_lots(sorted(need.lots))
+            loaded = connection.load_lots(sorted(need.lots))
             self._add(loaded, frozenset(owner for owner, _ in need.lots), all_live=False)
         if need.all_lots:
-            loaded = self._connection.load_lots_beyond(sorted(need.all_lots))
+            loaded = connection.load_lots_beyond(sorted(need.all_lots))
             self._add(loaded, need.all_lots, all_live=True)
+        if need.holds:
+            self._add_holds(connection.load_holds(sorted(need.holds)))
+        for owner, reference in sorted(need.open_holds):
+            holds = connection.load_open_holds(owner, reference, RELEASES_MAX + 1)
+            self._add_holds(holds)
+            world.open_holds[owner, reference] = tuple(holds)
+        if need.grants:
+            world.grants.update(connection.load_grants(sorted(need.grants)))
+        if need.derived:
+            world.derived.update(connection.load_derived(sorted(need.derived)))
+
+    def _add_holds(self, loaded: Mapping[str, HoldState | None]) -> None:
+        """What a neighbour in this batch has made of a hold is newer than its row."""
+        for hold_id, hold in loaded.items():
+            self._world.holds.setdefault(hold_id, hold)
 
     def _add(self, loaded: dict[str, list[Lot]], owners: frozenset[str], *, all_live: bool) -> None:
         for owner in owners:

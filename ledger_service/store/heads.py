@@ -8,17 +8,21 @@ import msgspec
 
 from ledger_service.domain.account.state import AccountState, Lot
 from ledger_service.domain.generation.state import GenerationState
+from ledger_service.domain.policy import PolicyState
+from ledger_service.domain.world import HoldState
 from ledger_service.errors import UnknownSnapshot
 
-SNAPSHOT_VERSION: Final = 1
+SNAPSHOT_VERSION: Final = 2
 
 _ENCODER: Final = msgspec.json.Encoder()
 _ACCOUNT: Final = msgspec.json.Decoder(AccountState)
 _GENERATION: Final = msgspec.json.Decoder(GenerationState)
+_POLICY: Final = msgspec.json.Decoder(PolicyState)
+_HOLD: Final = msgspec.json.Decoder(HoldState)
 _LOT: Final = msgspec.json.Decoder(Lot)
 
 
-def encode_state(state: AccountState | GenerationState | Lot) -> str:
+def encode_state(state: AccountState | GenerationState | PolicyState | Lot | HoldState) -> str:
     """A snapshot's text."""
     return _ENCODER.encode(state).decode()
 
@@ -33,6 +37,17 @@ def decode_generation(snapshot: bytes, snapshot_version: int) -> GenerationState
     """Raises `UnknownSnapshot` when newer code wrote it."""
     _check(snapshot_version)
     return _GENERATION.decode(snapshot)
+
+
+def decode_policy(snapshot: bytes, snapshot_version: int) -> PolicyState:
+    """Raises `UnknownSnapshot` when newer code wrote it."""
+    _check(snapshot_version)
+    return _POLICY.decode(snapshot)
+
+
+def decode_hold(state: bytes) -> HoldState:
+    """A row of `holds`."""
+    return _HOLD.decode(state)
 
 
 def decode_lot(state: bytes) -> Lot:

@@ -19,15 +19,16 @@ from psycopg import errors as pg
 from contracts.api.generations import GenerationStatus
 from ledger_service.domain.account.state import Lot
 from ledger_service.domain.events import decode
-from ledger_service.domain.events.account import CreditsDebited
+from ledger_service.domain.events.account import CreditsDebited, CreditsGranted, LotDerived
+from ledger_service.domain.events.holds import HoldCaptured
 from ledger_service.domain.generation.state import Job
 from ledger_service.domain.ids import version_in
-from ledger_service.domain.world import DebitState, debit_state
+from ledger_service.domain.world import DebitState, GrantFacts, HoldState, LotKey, debit_state
 from ledger_service.errors import Contention, Unavailable
 from ledger_service.store.arrays import bytea_array, plain_array, text_array
 from ledger_service.store.columns import EventColumns, HeadColumns, append_values
 from ledger_service.store.exchange import Exchange, Query
-from ledger_service.store.heads import decode_lot
+from ledger_service.store.heads import decode_hold, decode_lot
 from ledger_service.store.link import watched
 from ledger_service.store.statements import load_statements
 
@@ -93,12 +94,14 @@ class KeyRow(NamedTuple):
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a batch needs before it can be decided. Streams are (owner, stream)."""
+    """What a batch needs before it can be decided. Streams are (owner, stream); `policies` are
+    the owners of its tenants' policies."""
 
     streams: list[tuple[str, str]]
     keys: list[tuple[str, str, bytes]]
     jobs: list[tuple[str, str]]
     subjects: list[str]
+    policies: list[str]
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +112,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     keys: list[KeyRow]
     jobs: list[Job]
     subject_keys: dict[str, bytes]
+    policies: list[Head]
 
 
 class WritingConnection:
@@ -138,6 +142,7 @@ class WritingConnection:
                 _SQL["clock_and_keys"],
                 (text_array(owners), text_array(spaces), bytea_array(digests)),
             ),
+            Query(_SQL["load_policies"], (text_array(wanted.policies),)),
         ]
         if wanted.jobs:
             queries.append(Query(_SQL["load_jobs"], _columns(wanted.jobs)))
@@ -145,7 +150,7 @@ class WritingConnection:
             values = (text_array(wanted.subjects),)
             queries.append(Query(_SQL["load_subject_keys"], values))
         with self._translated(commit_sent=False):
-            _, heads, clock_and_keys, *more = self._exchange.run(*queries)
+            _, heads, clock_and_keys, policies, *more = self._exchange.run(*queries)
         subjects = more.pop() if wanted.subjects else []
         jobs = more.pop() if wanted.jobs else []
         return Loaded(
@@ -154,6 +159,7 @@ class WritingConnection:
             keys=[KeyRow._make(row[1:]) for row in clock_and_keys if row[1] is not None],
             jobs=[_job(row) for row in jobs],
             subject_keys=dict(subjects),
+            policies=[Head._make(row) for row in policies],
         )
 
     def load_debits(self, wanted: Iterable[tuple[str, str]]) -> dict[str, DebitState | None]:
@@ -171,9 +177,43 @@ class WritingConnection:
         values = (text_array(owners), text_array(ids), plain_array(versions))
         for debit_id, topic, state, given_back in self._fetch("load_debits", values):
             event = decode(topic, state)
-            if isinstance(event, CreditsDebited) and event.debit_id == debit_id:
+            if isinstance(event, CreditsDebited | HoldCaptured) and event.debit_id == debit_id:
                 found[debit_id] = debit_state(event, given_back)
         return found
+
+    def load_grants(self, wanted: Iterable[LotKey]) -> dict[LotKey, GrantFacts | None]:
+        """What made these grants, by (owner, id); None for ids that name no grant of the owner."""
+        keys = list(wanted)
+        found: dict[LotKey, GrantFacts | None] = dict.fromkeys(keys)
+        versions = [version_in("grt", grant_id, owner) or 0 for owner, grant_id in keys]
+        values = (*_columns(keys), plain_array(versions))
+        for grant_id, owner, topic, state, recorded_at in self._fetch("load_grants", values):
+            event = decode(topic, state)
+            if isinstance(event, CreditsGranted | LotDerived) and event.grant_id == grant_id:
+                facts = GrantFacts(event=event, created_at=recorded_at.astimezone(UTC))
+                found[owner, grant_id] = facts
+        return found
+
+    def load_derived(self, wanted: Iterable[LotKey]) -> dict[LotKey, tuple[LotKey, ...]]:
+        """Lots that came from these lots, whosever they are."""
+        keys = list(wanted)
+        found: dict[LotKey, list[LotKey]] = {key: [] for key in keys}
+        for home, origin, owner, grant_id in self._fetch("load_derived", _columns(keys)):
+            found[home, origin].append((owner, grant_id))
+        return {key: tuple(lots) for key, lots in found.items()}
+
+    def load_holds(self, wanted: Iterable[tuple[str, str]]) -> dict[str, HoldState | None]:
+        """Holds by id, open or not; None for ids that name none of the owner's."""
+        keys = list(wanted)
+        found: dict[str, HoldState | None] = {hold_id: None for _, hold_id in keys}
+        for hold_id, state in self._fetch("load_holds", _columns(keys)):
+            found[hold_id] = decode_hold(state)
+        return found
+
+    def load_open_holds(self, owner: str, reference: str, most: int) -> dict[str, HoldState]:
+        """The oldest open holds with a reference, by id."""
+        rows = self._fetch("load_open_holds", (owner, reference, str(most)))
+        return {hold_id: decode_hold(state) for hold_id, state in rows}
 
     def load_lots(self, wanted: Iterable[tuple[str, str]]) -> dict[str, list[Lot]]:
         """Lots (owner, grant id) by owner."""

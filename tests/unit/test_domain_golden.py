@@ -9,6 +9,7 @@ from ledger_service.domain.account.evolve import evolve
 from ledger_service.domain.account.state import AccountState
 from ledger_service.domain.events import TOPICS, decode, encode, topic_of
 from ledger_service.domain.events.account import AccountEvent
+from ledger_service.domain.events.generation import GenerationEvent
 from ledger_service.domain.generation.evolve import evolve_generation
 from ledger_service.domain.generation.state import GenerationState
 from ledger_service.errors import UnknownTopic
@@ -43,7 +44,7 @@ def test_stored_events_fold_to_the_balances_they_bear() -> None:
             assert (state.posted, state.held) == (event.posted, event.held)
             check_equations(state)
             accounts[line.stream] = state
-        else:
+        elif isinstance(event, GenerationEvent):
             generations[line.stream] = evolve_generation(
                 generations.get(line.stream),
                 event,

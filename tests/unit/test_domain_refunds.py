@@ -9,7 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from contracts.problems import ProblemCode
-from ledger_service.domain.account.balance import next_expiry, unbooked
+from ledger_service.domain.account.balance import unbooked
+from ledger_service.domain.account.settle import next_due
 from ledger_service.domain.commands import BookExpiry, DebitCredits, RefundDebit
 from ledger_service.domain.events.account import (
     AccountEvent,
@@ -223,11 +224,11 @@ def test_worked_example_of_expiry_not_yet_swept() -> None:
     ledger.wait(0.000001)
     assert unbooked(ledger.account(), ledger.now) == 40
     assert ledger.balances() == Balances(posted=90, held=0, available=50, debt=0)
-    assert next_expiry(ledger.account()) == NOON + HOUR
+    assert next_due(ledger.account()) == NOON + HOUR
     ledger.sweep()
     assert ledger.balances() == Balances(posted=50, held=0, available=50, debt=0)
     assert (ledger.lot(lot).expired, ledger.lot(lot).spent) == (40, 60)
-    assert next_expiry(ledger.account()) is None
+    assert next_due(ledger.account()) is None
 
 
 def test_expiry_takes_the_free_part_only() -> None:
@@ -281,13 +282,13 @@ def test_the_sweep_is_not_called_for_lots_that_merely_start() -> None:
     ledger.grant(5, effective_at=NOON + HOUR)
     ledger.grant(5, expires_at=NOON + 3 * HOUR, effective_at=NOON + 2 * HOUR)
     assert ledger.head().overflow.count == 2
-    assert next_expiry(ledger.head()) == NOON + 3 * HOUR
+    assert next_due(ledger.head()) == NOON + 3 * HOUR
     ledger.wait(3600)
-    assert next_expiry(ledger.head()) == NOON + 3 * HOUR
+    assert next_due(ledger.head()) == NOON + 3 * HOUR
     assert ledger.balances().available == 37
     ledger.wait(7200)
     ledger.sweep()
-    assert next_expiry(ledger.head()) is None
+    assert next_due(ledger.head()) is None
     assert ledger.balances() == Balances(posted=37, held=0, available=37, debt=0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ledger_service.domain.account.state import NEVER, AccountState
+from ledger_service.domain.account.state import AccountState
 
 
 def unbooked(state: AccountState, now: datetime) -> int:
@@ -27,12 +27,3 @@ def available(state: AccountState, now: datetime) -> int:
 def is_partial(state: AccountState, now: datetime) -> bool:
     """Lots beyond the head have started or expired, so the head alone cannot tell the balance."""
     return min(state.overflow.next_start_at, state.overflow.next_expiry_at) <= now
-
-
-def next_expiry(state: AccountState) -> datetime | None:
-    """When the sweep has an expiry to book next; None when nothing can expire."""
-    soonest = state.overflow.next_expiry_at
-    for lot in state.lots:
-        if lot.expires_at is not None and lot.free > 0 and lot.expires_at < soonest:
-            soonest = lot.expires_at
-    return None if soonest == NEVER else soonest

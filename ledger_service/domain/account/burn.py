@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
 
-from ledger_service.domain.account.state import AccountState
+from ledger_service.domain.account.state import AccountState, Lot
 from ledger_service.domain.events.account import Slice
 
 
@@ -24,24 +25,41 @@ class Shortage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_spend(
-    state: AccountState, amount: int, tags: frozenset[str], now: datetime
+    state: AccountState,
+    amount: int,
+    tags: frozenset[str],
+    now: datetime,
+    *,
+    promotional_first: bool = False,
 ) -> Spend | Shortage:
     """Take `amount` from free, effective, fitting lots in burn order, the rest on credit."""
     wanted = amount
     slices = []
-    for lot in state.lots:
+    for lot in in_burn_order(state, promotional_first=promotional_first):
         if wanted == 0:
             break
         if lot.free > 0 and lot.is_spendable(now) and lot.fits(tags):
             taken = min(lot.free, wanted)
             slices.append(Slice(lot.grant_id, taken))
             wanted -= taken
-    headroom = state.credit_limit - state.debt - state.held_on_credit
+    headroom = credit_left(state)
     if wanted > 0 or headroom < 0:
         spendable = _spendable(state, tags, now) + headroom
         if spendable < amount:
             return Shortage(available=spendable)
     return Spend(slices=tuple(slices), on_credit=wanted)
+
+
+def in_burn_order(state: AccountState, *, promotional_first: bool) -> Sequence[Lot]:
+    """The lots as spends take them: by policy the purchased ones after all others."""
+    if not promotional_first:
+        return state.lots
+    return sorted(state.lots, key=lambda lot: lot.source == "purchase")
+
+
+def credit_left(state: AccountState) -> int:
+    """What may still be spent on the credit limit; negative when debt has passed it."""
+    return state.credit_limit - state.debt - state.held_on_credit
 
 
 def _spendable(state: AccountState, tags: frozenset[str], now: datetime) -> int:

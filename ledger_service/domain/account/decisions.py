@@ -1,4 +1,4 @@
-"""Opening, granting, debiting and expiring on one account."""
+"""Opening an account, granting to it, and booking what is due on it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from msgspec.structs import replace
 
 from contracts.limits import BALANCE_MAX_CREDITS
 from contracts.problems import ProblemCode
-from ledger_service.domain.account.balance import is_partial
-from ledger_service.domain.account.burn import Shortage, plan_spend
-from ledger_service.domain.account.settle import settle
+from ledger_service.domain.account.lots import repayment
+from ledger_service.domain.account.settle import need_of_lots, settle_first
 from ledger_service.domain.account.standing import NO_SUCH_ACCOUNT, Movement, refusal_by_status
 from ledger_service.domain.account.state import AccountState
 from ledger_service.domain.commands import (
     BookExpiry,
     ChangeCreditLimit,
-    DebitCredits,
     GrantCredits,
     OpenAccount,
 )
@@ -24,11 +22,12 @@ from ledger_service.domain.draft import Draft
 from ledger_service.domain.events.account import (
     AccountOpened,
     CreditLimitChanged,
-    CreditsDebited,
     CreditsGranted,
 )
+from ledger_service.domain.finishing import finish
 from ledger_service.domain.ids import split_owner
-from ledger_service.domain.world import Need, Outcome, Refusal, World
+from ledger_service.domain.policy import Policy
+from ledger_service.domain.world import Outcome, Refusal, World
 
 
 def decide_open(world: World, command: OpenAccount, now: datetime) -> Outcome:
@@ -37,7 +36,7 @@ def decide_open(world: World, command: OpenAccount, now: datetime) -> Outcome:
         return Refusal(ProblemCode.ACCOUNT_EXISTS)
     draft = Draft(world, command, now)
     _open(draft, command.owner, command.unit, command.credit_limit, command.private)
-    return draft.finish(http_status=201)
+    return finish(draft, http_status=201)
 
 
 def decide_limit(world: World, command: ChangeCreditLimit, now: datetime) -> Outcome:
@@ -45,26 +44,31 @@ def decide_limit(world: World, command: ChangeCreditLimit, now: datetime) -> Out
     state = world.accounts[command.owner]
     if state is None:
         return NO_SUCH_ACCOUNT
+    if state.merged_into is not None:
+        return refusal_by_status(state, Movement.SPEND) or NO_SUCH_ACCOUNT
     if need := need_of_lots(state, now):
         return need
     draft = Draft(world, command, now)
     settle_first(draft, command.owner)
     draft.record(command.owner, CreditLimitChanged(credit_limit=command.credit_limit))
-    return draft.finish(result=draft.account(command.owner))
+    return finish(draft, shows=command.owner)
 
 
 def decide_grant(world: World, command: GrantCredits, now: datetime) -> Outcome:
-    """A new lot, less what it repays of overdraft debt."""
+    """A new lot, less what it repays of debt."""
     state = world.accounts[command.owner]
+    command = _with_expiry(command, world.policy_of(command.owner), now)
     if refusal := _refuse_grant(state, command, now):
         return refusal
-    if state and (need := need_of_lots(state, now, creates_lot=True)):
+    if state and (need := need_of_lots(state, now, adds_lot=True)):
         return need
     draft = Draft(world, command, now)
     if state is None:
         _open(draft, command.owner, "credit", 0, None)
     settle_first(draft, command.owner)
-    overdraft = state.overdraft if state else 0
+    settled = draft.account(command.owner)
+    assert settled is not None
+    repaid, repaid_owed = repayment(settled, command.amount, draft.policy)
     event = CreditsGranted(
         grant_id=draft.next_id("grt", command.owner),
         amount=command.amount,
@@ -75,12 +79,23 @@ def decide_grant(world: World, command: GrantCredits, now: datetime) -> Outcome:
         unit_cost_micros=command.unit_cost_micros,
         currency=command.currency,
         restrict_to=command.restrict_to,
-        repaid=min(overdraft, command.amount) if world.policy.repay_debt else 0,
+        repaid=repaid,
+        repaid_owed=repaid_owed,
         reference=command.reference,
+        reason=command.reason,
+        is_adjustment=command.is_adjustment,
         private=command.private,
     )
     draft.record(command.owner, event)
-    return draft.finish(http_status=201)
+    draft.answer_here()
+    return finish(draft, http_status=201)
+
+
+def _with_expiry(command: GrantCredits, policy: Policy, now: datetime) -> GrantCredits:
+    lasting = policy.expires_after.get(command.source) if command.is_expiry_open else None
+    if lasting is None:
+        return command
+    return replace(command, expires_at=(command.effective_at or now) + lasting)
 
 
 def _refuse_grant(
@@ -91,66 +106,11 @@ def _refuse_grant(
         fault = {"pointer": "/expires_at", "detail": "must be after now and after effective_at"}
         return Refusal(ProblemCode.VALIDATION_FAILED, {"errors": [fault]})
     if state is None:
-        return None
+        return NO_SUCH_ACCOUNT if command.is_adjustment else None
     too_much = state.posted + command.amount > BALANCE_MAX_CREDITS
     if too_much and command.source != "purchase":  # a paid grant is never refused for a bound
         return Refusal(ProblemCode.LIMIT_REACHED, {"limit": BALANCE_MAX_CREDITS})
     return refusal_by_status(state, Movement.GRANT)
-
-
-def decide_debit(world: World, command: DebitCredits, now: datetime) -> Outcome:
-    """Credits in burn order, or a refusal with the true numbers."""
-    draft = Draft(world, command, now)
-    refused = record_debit(
-        draft,
-        command.owner,
-        CreditsDebited(
-            debit_id="",
-            amount=command.amount,
-            slices=(),
-            reason=command.reason,
-            tags=command.tags,
-            reference=command.reference,
-            private=command.private,
-        ),
-    )
-    return refused or draft.finish(http_status=201)
-
-
-def record_debit(draft: Draft, owner: str, wanted: CreditsDebited) -> Refusal | Need | None:
-    """Record `wanted` with its id and slices filled in; or say why not."""
-    state = draft.account(owner)
-    if state is None:
-        return NO_SUCH_ACCOUNT
-    if refusal := refusal_by_status(state, Movement.SPEND):
-        return refusal
-    if need := need_of_lots(state, draft.now):
-        return need
-    plan = plan_spend(state, wanted.amount, frozenset(wanted.tags), draft.now)
-    if state.overflow.count and (isinstance(plan, Shortage) or plan.on_credit):
-        return Need(all_lots=frozenset((owner,)))  # credit is taken when no lot is left
-    if isinstance(plan, Shortage):
-        return _insufficient(wanted.amount, plan.available)
-    settle_first(draft, owner)
-    draft.record(
-        owner,
-        replace(
-            wanted,
-            debit_id=draft.next_id("dbt", owner),
-            slices=plan.slices,
-            on_credit=plan.on_credit,
-        ),
-    )
-    return None
-
-
-def _insufficient(required: int, available: int) -> Refusal:
-    numbers = {
-        "available": available,
-        "required": required,
-        "shortfall": required - available,
-    }
-    return Refusal(ProblemCode.INSUFFICIENT_CREDITS, numbers)
 
 
 def decide_expiry(world: World, command: BookExpiry, now: datetime) -> Outcome:
@@ -162,22 +122,7 @@ def decide_expiry(world: World, command: BookExpiry, now: datetime) -> Outcome:
         return need
     draft = Draft(world, command, now)
     settle_first(draft, command.owner)
-    return draft.finish()
-
-
-def settle_first(draft: Draft, owner: str) -> None:
-    """Expiry that is due comes before what the command itself does."""
-    state = draft.account(owner)
-    assert state is not None
-    if due := settle(state, draft.now):
-        draft.record(owner, due)
-
-
-def need_of_lots(state: AccountState, now: datetime, *, creates_lot: bool = False) -> Need | None:
-    """Lots beyond the head matter when they changed, or when a new lot must find its place."""
-    if is_partial(state, now) or (creates_lot and state.overflow.count):
-        return Need(all_lots=frozenset((state.owner,)))
-    return None
+    return finish(draft)
 
 
 def _open(draft: Draft, owner: str, unit: str, credit_limit: int, private: str | None) -> None:

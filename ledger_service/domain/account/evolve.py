@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import replace
 
 from contracts.api.accounts import AccountStatus
-from ledger_service.domain.account.state import AccountState, Lot, burn_key, find_lot
-from ledger_service.domain.events.account import (
-    AccountEvent,
-    AccountOpened,
-    CommandAccepted,
-    CreditLimitChanged,
-    CreditsDebited,
-    CreditsExpired,
-    CreditsGranted,
-    DebitRefunded,
-    LotDerived,
-    Slice,
-)
+from ledger_service.domain.account.evolvers import debts, holds, money, standing
+from ledger_service.domain.account.evolvers.lots import GIVEN_BY, Evolver
+from ledger_service.domain.account.state import AccountState
+from ledger_service.domain.events.account import AccountEvent, AccountOpened, LotDerived
+from ledger_service.domain.events.clawbacks import GrantClawedBack, GrantVoided
+
+_EVOLVERS: Final[dict[type[AccountEvent], Evolver]] = {
+    **money.EVOLVERS,
+    **holds.EVOLVERS,
+    **debts.EVOLVERS,
+    **standing.EVOLVERS,
+}
 
 
 def evolve(
@@ -39,11 +37,12 @@ def evolve(
 
 def touched_lots(event: AccountEvent) -> tuple[str, ...]:
     """Ids of existing lots that must be loaded before the event can be folded."""
-    if isinstance(event, CreditsDebited | DebitRefunded | CreditsExpired):
-        return tuple([taken.grant_id for taken in event.slices])
-    if isinstance(event, LotDerived) and event.origin is not None:
-        return (event.origin,)
-    return ()
+    if isinstance(event, GrantClawedBack | GrantVoided):
+        return (event.grant_id,)
+    touched = [part.grant_id for field in GIVEN_BY for part in getattr(event, field, ())]
+    if isinstance(event, LotDerived) and event.origin is not None and event.from_account is None:
+        touched.append(event.origin)
+    return tuple(touched)
 
 
 def _opened(event: AccountOpened, version: int, recorded_at: datetime) -> AccountState:
@@ -57,118 +56,3 @@ def _opened(event: AccountOpened, version: int, recorded_at: datetime) -> Accoun
         recorded_at=recorded_at,
         credit_limit=event.credit_limit,
     )
-
-
-def _granted(state: AccountState, event: CreditsGranted) -> dict[str, Any]:
-    lot = Lot(
-        grant_id=event.grant_id,
-        kind="grant",
-        source=event.source,
-        amount=event.amount,
-        remaining=event.amount - event.repaid,
-        repaid=event.repaid,
-        priority=event.priority,
-        effective_at=event.effective_at,
-        expires_at=event.expires_at,
-        unit_cost_micros=event.unit_cost_micros,
-        restrict_to=event.restrict_to,
-    )
-    totals = replace(state.totals, granted=state.totals.granted + event.amount)
-    return {
-        "lots": _inserted(state.lots, lot),
-        "overdraft": state.overdraft - event.repaid,
-        "totals": totals,
-    }
-
-
-def _debited(state: AccountState, event: CreditsDebited) -> dict[str, Any]:
-    def spend(lot: Lot, amount: int) -> Lot:
-        return replace(lot, remaining=lot.remaining - amount, spent=lot.spent + amount)
-
-    return {
-        "lots": _changed(state.lots, event.slices, spend),
-        "overdraft": state.overdraft + event.on_credit,
-        "totals": replace(state.totals, spent=state.totals.spent + event.amount),
-    }
-
-
-def _refunded(state: AccountState, event: DebitRefunded) -> dict[str, Any]:
-    def give_back(lot: Lot, amount: int) -> Lot:
-        return replace(lot, remaining=lot.remaining + amount, spent=lot.spent - amount)
-
-    # What comes back as a restored lot leaves `spent` with the event that makes that lot.
-    returned = event.amount - event.restored
-    return {
-        "lots": _changed(state.lots, event.slices, give_back),
-        "overdraft": state.overdraft - event.debt_cancelled,
-        "totals": replace(state.totals, spent=state.totals.spent - returned),
-    }
-
-
-def _derived(state: AccountState, event: LotDerived) -> dict[str, Any]:
-    def move(lot: Lot, amount: int) -> Lot:
-        return replace(lot, remaining=lot.remaining - amount, moved=lot.moved + amount)
-
-    lots, totals = state.lots, state.totals
-    if event.origin is None:
-        totals = replace(totals, spent=totals.spent - event.amount)
-    else:
-        lots = _changed(lots, (Slice(event.origin, event.amount),), move)
-    lot = Lot(
-        grant_id=event.grant_id,
-        kind=event.kind,
-        source=event.source,
-        amount=event.amount,
-        remaining=event.amount,
-        priority=event.priority,
-        effective_at=event.effective_at,
-        expires_at=event.expires_at,
-        unit_cost_micros=event.unit_cost_micros,
-        restrict_to=event.restrict_to,
-        origin=event.origin,
-    )
-    return {"lots": _inserted(lots, lot), "totals": totals}
-
-
-def _expired(state: AccountState, event: CreditsExpired) -> dict[str, Any]:
-    def expire(lot: Lot, amount: int) -> Lot:
-        return replace(lot, remaining=lot.remaining - amount, expired=lot.expired + amount)
-
-    return {
-        "lots": _changed(state.lots, event.slices, expire),
-        "totals": replace(state.totals, expired=state.totals.expired + event.amount),
-    }
-
-
-def _limited(_: AccountState, event: CreditLimitChanged) -> dict[str, Any]:
-    return {"credit_limit": event.credit_limit}
-
-
-def _accepted(_: AccountState, __: CommandAccepted) -> dict[str, Any]:
-    return {}
-
-
-def _changed(
-    lots: tuple[Lot, ...], slices: tuple[Slice, ...], change: Callable[[Lot, int], Lot]
-) -> tuple[Lot, ...]:
-    amounts = {taken.grant_id: taken.amount for taken in slices}
-    assert len(amounts) == len(slices), "a lot stands in an event once"
-    assert all(find_lot(lots, grant_id) for grant_id in amounts), "load the lots first"
-    return tuple(
-        [change(lot, amounts[lot.grant_id]) if lot.grant_id in amounts else lot for lot in lots]
-    )
-
-
-def _inserted(lots: tuple[Lot, ...], lot: Lot) -> tuple[Lot, ...]:
-    return tuple(sorted([*lots, lot], key=burn_key))
-
-
-_EVOLVERS: Final[dict[type[AccountEvent], Callable[[AccountState, Any], dict[str, Any]]]] = {
-    CreditsGranted: _granted,
-    CreditsDebited: _debited,
-    DebitRefunded: _refunded,
-    LotDerived: _derived,
-    CreditsExpired: _expired,
-    CreditLimitChanged: _limited,
-    CommandAccepted: _accepted,
-}

@@ -10,13 +10,15 @@ from msgspec.structs import replace
 
 from contracts.limits import PRIORITY_DEFAULT
 from contracts.problems import ProblemCode
-from ledger_service.domain.account.decisions import need_of_lots, settle_first
-from ledger_service.domain.account.settle import settle
+from ledger_service.domain.account.freed import settle_freed
+from ledger_service.domain.account.lots import record_arrival
+from ledger_service.domain.account.settle import need_of_lots, settle_first
 from ledger_service.domain.account.standing import NO_SUCH_ACCOUNT
 from ledger_service.domain.account.state import AccountState, find_lot
 from ledger_service.domain.commands import Key, RefundDebit
 from ledger_service.domain.draft import Draft
 from ledger_service.domain.events.account import DebitRefunded, LotDerived, Slice
+from ledger_service.domain.finishing import finish
 from ledger_service.domain.ids import version_in
 from ledger_service.domain.world import DebitState, Need, Outcome, Refusal, World
 
@@ -51,7 +53,7 @@ def decide_refund(world: World, command: RefundDebit, now: datetime) -> Outcome:
     need = record_refund(
         draft, command.owner, debit, amount, reason=command.reason, private=command.private
     )
-    return need or draft.finish(http_status=201)
+    return need or finish(draft, http_status=201)
 
 
 def record_refund(
@@ -75,9 +77,9 @@ def record_refund(
     refund = _refund_event(draft, owner, debit, amount, undo)
     draft.record(owner, replace(refund, reason=reason, private=private), key)
     draft.answer_here()
-    _let_expired_live_on(draft, owner, undo)
+    settle_freed(draft, owner, undo.slices)
     if refund.restored:
-        draft.record(owner, _restored_lot(draft, owner, refund.restored))
+        record_arrival(draft, owner, _restored_lot(draft, owner, refund.restored))
     draft.keep_debit(
         replace(
             debit,
@@ -107,7 +109,7 @@ def plan_undo(debit: DebitState, amount: int) -> Undo:
 
 
 def _need(state: AccountState, undo: Undo, now: datetime) -> Need | None:
-    if need := need_of_lots(state, now, creates_lot=True):
+    if need := need_of_lots(state, now, adds_lot=True):
         return need
     missing = [
         (state.owner, back.grant_id)
@@ -135,36 +137,8 @@ def _refund_event(
         slices_refunded=undo.slices_refunded,
         credit_refunded=debit.credit_refunded + undo.on_credit,
         generation_id=debit.generation_id,
+        limits=debit.limits,
     )
-
-
-def _let_expired_live_on(draft: Draft, owner: str, undo: Undo) -> None:
-    """Credits that came back to an expired lot move to a grace lot, or expire, by policy."""
-    if not draft.policy.grace:
-        state = draft.account(owner)
-        assert state is not None
-        if lapsed := settle(state, draft.now):
-            draft.record(owner, lapsed)
-        return
-    for back in undo.slices:
-        state = draft.account(owner)
-        assert state is not None
-        lot = find_lot(state.lots, back.grant_id)
-        assert lot is not None
-        if lot.is_expired(draft.now):
-            grace = LotDerived(
-                grant_id=draft.next_id("grt", owner),
-                kind="grace",
-                origin=lot.grant_id,
-                amount=back.amount,
-                source=lot.source,
-                priority=lot.priority,
-                effective_at=draft.now,
-                expires_at=draft.now + draft.policy.grace,
-                unit_cost_micros=lot.unit_cost_micros,
-                restrict_to=lot.restrict_to,
-            )
-            draft.record(owner, grace)
 
 
 def _restored_lot(draft: Draft, owner: str, amount: int) -> LotDerived:

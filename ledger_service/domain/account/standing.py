@@ -35,7 +35,9 @@ def refusal_by_status(state: AccountState, movement: Movement) -> Refusal | None
     if state.status is AccountStatus.ACTIVE:
         return None
     code = _CODES.get((state.status, movement))
-    return Refusal(code) if code else None
+    if code is None:
+        return None
+    return Refusal(code, {"merged_into": state.merged_into} if state.merged_into else {})
 
 
 NO_SUCH_ACCOUNT: Final = Refusal(ProblemCode.ACCOUNT_NOT_FOUND)

@@ -10,17 +10,39 @@ from datetime import UTC, datetime
 import msgspec
 
 from contracts.api.accounts import AccountStatus
+from ledger_service.domain.account.terms import NO_TERMS, Terms
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 HEAD_LOTS_MAX = 32
 """Live lots that an account's head keeps at hand; the rest lies in rows of its own."""
 
 
+class Claim(msgspec.Struct, frozen=True, array_like=True):
+    """Under a reference, this many credits of a lot are to be taken back in all."""
+
+    reference: str
+    as_of: datetime
+    amount: int
+
+
+class Clawback(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What became of the claims on a lot, besides what was taken while unspent."""
+
+    claims: tuple[Claim, ...] = ()
+    absorbed: int = 0  # a
+    owed: int = 0  # q
+    repaid: int = 0  # y
+    forwarded: int = 0  # f
+
+
+NO_CLAWBACK = Clawback()
+
+
 class Lot(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Credits with one origin and one set of terms. All amounts are credits >= 0."""
 
     grant_id: str
-    kind: str  # "grant" from outside, "grace" and "restored" derived inside
+    kind: str  # "grant" from outside; derived ones: see `LotDerived`
     source: str
     amount: int  # g
     remaining: int  # r, of which `held` is h
@@ -37,11 +59,33 @@ class Lot(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     voided: int = 0  # v
     clawed_back: int = 0  # c
     moved: int = 0  # t
+    is_voided: bool = False
+    is_announced: bool = False  # its coming expiry
+    schedule: str | None = None  # the recurring grant that it belongs to
+    from_account: str | None = None  # where its origin is, if not here
+    clawback: Clawback | None = None
 
     @property
     def free(self) -> int:
         """Unspent credits that no hold has taken."""
         return self.remaining - self.held
+
+    @property
+    def owed(self) -> int:
+        """Open debt from clawbacks (q)."""
+        return self.clawback.owed if self.clawback else 0
+
+    @property
+    def target(self) -> int:
+        """How much of it is to be taken back in all (T)."""
+        if self.clawback is None:
+            return 0
+        return min(self.amount, sum([claim.amount for claim in self.clawback.claims]))
+
+    @property
+    def is_live(self) -> bool:
+        """Something is left of it, or owed for it."""
+        return self.remaining > 0 or self.owed > 0
 
     def is_expired(self, now: datetime) -> bool:
         """Expiry takes effect at the instant itself."""
@@ -76,6 +120,8 @@ class Overflow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     waiting: int = 0  # free credits that are not effective yet
     next_start_at: datetime = NEVER  # when the next of those become effective
     next_expiry_at: datetime = NEVER  # when the next free credits expire
+    owed: int = 0
+    next_unannounced_at: datetime = NEVER  # when the next do whose expiry was not announced
 
 
 NO_OVERFLOW = Overflow()
@@ -111,6 +157,8 @@ class AccountState(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     overflow: Overflow = NO_OVERFLOW
     totals: Totals = Totals()
     merged_into: str | None = None
+    owed: int = 0  # Σq
+    terms: Terms = NO_TERMS
 
     @property
     def owner(self) -> str:
@@ -120,7 +168,7 @@ class AccountState(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     @property
     def debt(self) -> int:
         """Credits owed (A1)."""
-        return self.overdraft
+        return self.overdraft + self.owed
 
     @property
     def posted(self) -> int:
@@ -156,8 +204,8 @@ def parked(state: AccountState) -> tuple[AccountState, tuple[Lot, ...], tuple[Lo
     lots = state.lots
     if len(lots) <= HEAD_LOTS_MAX and all(lot.remaining for lot in lots):
         return state, (), ()
-    live = tuple([lot for lot in lots if lot.remaining > 0])
-    left = tuple([lot for lot in lots if lot.remaining == 0])
+    live = tuple([lot for lot in lots if lot.is_live])
+    left = tuple([lot for lot in lots if not lot.is_live])
     head, beyond = live[:HEAD_LOTS_MAX], live[HEAD_LOTS_MAX:]
     overflow = state.overflow
     if beyond:
@@ -167,12 +215,16 @@ def parked(state: AccountState) -> tuple[AccountState, tuple[Lot, ...], tuple[Lo
 
 
 def _overflow_of(lots: tuple[Lot, ...], now: datetime) -> Overflow:
-    waiting = [lot for lot in lots if lot.free and lot.effective_at > now]
+    free = [lot for lot in lots if lot.free]
+    waiting = [lot for lot in free if lot.effective_at > now]
+    ends = [(lot.expires_at or NEVER, lot.is_announced) for lot in free]
     return Overflow(
         count=len(lots),
         remaining=sum(lot.remaining for lot in lots),
         held=sum(lot.held for lot in lots),
         waiting=sum(lot.free for lot in waiting),
         next_start_at=min([lot.effective_at for lot in waiting], default=NEVER),
-        next_expiry_at=min([lot.expires_at or NEVER for lot in lots if lot.free], default=NEVER),
+        next_expiry_at=min([at for at, _ in ends], default=NEVER),
+        owed=sum(lot.owed for lot in lots),
+        next_unannounced_at=min([at for at, told in ends if not told], default=NEVER),
     )

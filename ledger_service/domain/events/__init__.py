@@ -54,7 +54,6 @@ TOPICS: Final[dict[str, type[Event]]] = {
     "account_unfrozen.v1": standing.AccountUnfrozen,
     "account_closed.v1": standing.AccountClosed,
     "schedules_set.v1": standing.SchedulesSet,
-    "schedule_ended.v1": standing.ScheduleEnded,
     "thresholds_set.v1": standing.ThresholdsSet,
     "threshold_crossed.v1": standing.ThresholdCrossed,
     "expiry_coming.v1": standing.ExpiryComing,

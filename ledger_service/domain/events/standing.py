@@ -33,12 +33,6 @@ class SchedulesSet(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
     schedules: tuple[Schedule, ...] = ()
 
 
-class ScheduleEnded(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """A schedule has granted its last period."""
-
-    schedule: str
-
-
 class ThresholdsSet(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
     """These balances and lead times are watched from now on.
 

@@ -22,6 +22,7 @@ from ledger_service.domain.events.generation import (
     SubmissionLost,
     SubmissionStarted,
 )
+from ledger_service.domain.finishing import finish
 from ledger_service.domain.generation.endings import end_generation
 from ledger_service.domain.generation.state import AttemptPhase, Claimed, GenerationState, Job
 from ledger_service.domain.ids import generation_stream, make_id
@@ -42,8 +43,8 @@ def decide_claim(world: World, command: ClaimGeneration, now: datetime) -> Outco
     draft = Draft(world, command, now)
     if reason := _exhausted(state, job):
         ending = GenerationFailed(reason=reason, retryable=True)
-        return end_generation(world, draft, state, job, ending) or draft.finish()
-    return draft.finish(result=grant_claim(draft, state, job, command.worker))
+        return end_generation(world, draft, state, job, ending) or finish(draft)
+    return finish(draft, result=grant_claim(draft, state, job, command.worker))
 
 
 def grant_claim(draft: Draft, state: GenerationState, job: Job, worker: str) -> Claimed:

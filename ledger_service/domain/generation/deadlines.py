@@ -15,6 +15,7 @@ from ledger_service.domain.events.generation import (
     GenerationSubmitted,
     LateFactRecorded,
 )
+from ledger_service.domain.finishing import finish
 from ledger_service.domain.generation.endings import end_generation
 from ledger_service.domain.generation.state import AttemptPhase
 from ledger_service.domain.world import Outcome, Refusal, World
@@ -30,18 +31,18 @@ def decide_overdue(world: World, command: EndOverdue, now: datetime) -> Outcome:
     draft = Draft(world, command, now)
     job = world.jobs[command.generation_id]
     if state.status.is_final or now < job.deadline:
-        return draft.finish()
+        return finish(draft)
     if state.live_attempt is None or state.grace_until is not None:
         attempt_id = state.live_attempt.attempt_id if state.live_attempt else None
         ending = GenerationExpired(reason="deadline", retryable=True, attempt_id=attempt_id)
-        return end_generation(world, draft, state, job, ending) or draft.finish()
+        return end_generation(world, draft, state, job, ending) or finish(draft)
     grace_until = now + command.grace
     state = draft.record_generation(
         command.stream, state.owner, DeadlinePassed(grace_until=grace_until)
     )
     due_at = job.due_at if job.is_leased(now) else now
     draft.keep_job(replace(job, status=state.status, deadline=grace_until, due_at=due_at))
-    return draft.finish()
+    return finish(draft)
 
 
 def decide_hint(world: World, command: HintGeneration, now: datetime) -> Outcome:
@@ -56,7 +57,7 @@ def decide_hint(world: World, command: HintGeneration, now: datetime) -> Outcome
     job = world.jobs[command.generation_id]
     attempt = next((a for a in state.attempts if a.number == command.number), None)
     if attempt is None:
-        return draft.finish()
+        return finish(draft)
     news = command.request_id if attempt.request_id is None else None
     if state.status.is_final or attempt.phase is AttemptPhase.ABANDONED:
         if news:
@@ -64,7 +65,7 @@ def decide_hint(world: World, command: HintGeneration, now: datetime) -> Outcome
                 attempt_id=attempt.attempt_id, fact="submitted", request_id=news
             )
             draft.record_generation(command.stream, state.owner, late)
-        return draft.finish()
+        return finish(draft)
     if news:
         assert attempt.phase in (AttemptPhase.SUBMITTING, AttemptPhase.LOST)
         submitted = GenerationSubmitted(attempt_id=attempt.attempt_id, request_id=news)
@@ -73,4 +74,4 @@ def decide_hint(world: World, command: HintGeneration, now: datetime) -> Outcome
         draft.keep_job(replace(job, status=state.status, is_hinted=True))
     else:
         draft.keep_job(replace(job, status=state.status, due_at=now))
-    return draft.finish()
+    return finish(draft)

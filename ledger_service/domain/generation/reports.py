@@ -41,6 +41,7 @@ from ledger_service.domain.events.generation import (
     LateFactRecorded,
     SubmissionLost,
 )
+from ledger_service.domain.finishing import finish
 from ledger_service.domain.generation.claims import LEASE, grant_claim
 from ledger_service.domain.generation.endings import end_generation, finished
 from ledger_service.domain.generation.state import (
@@ -107,7 +108,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
     def done(self, *, accepted: bool = True, claimed: Claimed | None = None) -> Outcome:
         """The report's outcome."""
-        return self.draft.finish(result=Reported(accepted=accepted, claimed=claimed))
+        return finish(self.draft, result=Reported(accepted=accepted, claimed=claimed))
 
 
 def decide_report(world: World, command: ReportGeneration, now: datetime) -> Outcome:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from contracts.api.generations import GenerationStatus
-from ledger_service.domain.account.decisions import need_of_lots, record_debit, settle_first
+from ledger_service.domain.account.settle import need_of_lots, settle_first
+from ledger_service.domain.account.spending import record_debit
 from ledger_service.domain.account.standing import (
     NO_SUCH_ACCOUNT,
     Movement,
@@ -15,6 +16,7 @@ from ledger_service.domain.commands import RequestGeneration
 from ledger_service.domain.draft import Draft
 from ledger_service.domain.events.account import CommandAccepted, CreditsDebited
 from ledger_service.domain.events.generation import GenerationRequested
+from ledger_service.domain.finishing import finish
 from ledger_service.domain.generation.state import Job
 from ledger_service.domain.ids import generation_stream, split_owner
 from ledger_service.domain.world import Need, Outcome, Refusal, World
@@ -36,7 +38,7 @@ def decide_request(world: World, command: RequestGeneration, now: datetime) -> O
         return obstacle
     draft.answer_here()
     _begin(draft, command, generation_id, debit_id)
-    return draft.finish(http_status=202)
+    return finish(draft, http_status=202)
 
 
 def _charge(draft: Draft, command: RequestGeneration, generation_id: str) -> Refusal | Need | None:
@@ -60,7 +62,7 @@ def _charge(draft: Draft, command: RequestGeneration, generation_id: str) -> Ref
         model=command.model,
         private=command.private,
     )
-    return record_debit(draft, command.owner, wanted)
+    return record_debit(draft, command.owner, wanted, command.spender)
 
 
 def _begin(

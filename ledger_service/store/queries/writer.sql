@@ -18,6 +18,11 @@ LEFT JOIN (
     JOIN ledger.events AS e USING (owner, key_space, key_digest)
 ) ON e.key_digest IS NOT NULL
 
+-- name: load_policies
+SELECT h.stream, h.version, h.snapshot_version, h.snapshot
+FROM unnest($1::text[]) AS wanted (owner)
+JOIN ledger.heads AS h ON h.owner = wanted.owner AND h.stream = wanted.owner
+
 -- name: load_jobs
 SELECT j.owner, j.generation_id, j.model, j.status, j.created_at, j.due_at, j.deadline, j.epoch,
     j.fence, j.lease_until, j.to_fetch, j.unreported, j.is_hinted, j.worker
@@ -42,6 +47,27 @@ JOIN ledger.lots AS l USING (owner, grant_id)
 
 -- name: load_lots_beyond
 SELECT owner, state FROM ledger.lots WHERE owner = ANY ($1::text[]) AND place = 'o'
+
+-- name: load_holds
+SELECT h.hold_id, h.state
+FROM unnest($1::text[], $2::text[]) AS wanted (owner, hold_id)
+JOIN ledger.holds AS h USING (owner, hold_id)
+
+-- name: load_open_holds
+SELECT hold_id, state FROM ledger.holds
+WHERE owner = $1 AND reference = $2 AND status = 'open'
+ORDER BY hold_id LIMIT $3::bigint
+
+-- name: load_grants
+SELECT wanted.grant_id, wanted.owner, e.topic, e.state, e.recorded_at
+FROM unnest($1::text[], $2::text[], $3::bigint[]) AS wanted (owner, grant_id, version)
+JOIN ledger.events AS e
+    ON e.owner = wanted.owner AND e.stream = wanted.owner AND e.version = wanted.version
+
+-- name: load_derived
+SELECT l.origin_owner, l.origin, l.owner, l.grant_id
+FROM unnest($1::text[], $2::text[]) AS wanted (owner, grant_id)
+JOIN ledger.lots AS l ON l.origin_owner = wanted.owner AND l.origin = wanted.grant_id
 
 -- name: append
 SELECT ledger.append_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import psycopg
 
-from ledger_service.domain.commands import BookExpiry, Command, EndOverdue
+from ledger_service.domain.commands import BookExpiry, Command, EndOverdue, ExpireHold
 from ledger_service.engine.engine import Engine
 from ledger_service.engine.submission import Submission
 from ledger_service.errors import LedgerError
@@ -30,6 +30,7 @@ LEASE_SECONDS: Final = 5
 TICK_SECONDS: Final = 0.25
 RINGS_PER_TICK: Final = 500
 COMMANDS_PER_TICK: Final = 200
+HOLDS_PER_TICK: Final = 2_000
 _RETRY_SECONDS: Final = 1.0
 
 Connection = psycopg.AsyncConnection[Any]
@@ -54,6 +55,7 @@ class Clockwork:
         self._timetable: list[tuple[float, Work]] = [
             (0.25, self._ring_due_jobs),
             (0.5, self._book_expiries),
+            (0.5, self._expire_holds),
             (1.0, self._end_overdue_jobs),
         ]
 
@@ -125,6 +127,12 @@ class Clockwork:
     async def _book_expiries(self, connection: Connection) -> None:
         cursor = await connection.execute(_SQL["expiring"], (COMMANDS_PER_TICK,))
         await self._submit([BookExpiry(owner=owner) for (owner,) in await cursor.fetchall()])
+
+    async def _expire_holds(self, connection: Connection) -> None:
+        cursor = await connection.execute(_SQL["expiring_holds"], (HOLDS_PER_TICK,))
+        await self._submit(
+            [ExpireHold(owner=owner, hold_id=hold_id) for owner, hold_id in await cursor.fetchall()]
+        )
 
     async def _end_overdue_jobs(self, connection: Connection) -> None:
         cursor = await connection.execute(_SQL["overdue"], (COMMANDS_PER_TICK,))

@@ -7,28 +7,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any, Final
 
 import msgspec
 import psycopg
 
+from ledger_service.audit.compare import differences
+from ledger_service.audit.fold import Fold
 from ledger_service.domain.account.equations import check_equations
-from ledger_service.domain.account.evolve import evolve, touched_lots
-from ledger_service.domain.account.state import (
-    NO_OVERFLOW,
-    AccountState,
-    Lot,
-    burn_key,
-    with_lots,
-)
 from ledger_service.domain.events import decode
-from ledger_service.domain.events.account import AccountEvent, CreditsDebited, DebitRefunded
-from ledger_service.domain.events.generation import GenerationEvent
-from ledger_service.domain.generation.evolve import evolve_generation
-from ledger_service.domain.generation.state import GenerationState
+from ledger_service.domain.events.account import AccountEvent
 from ledger_service.errors import CorruptHistory
-from ledger_service.store.heads import decode_account, decode_generation, decode_lot
 from ledger_service.store.statements import load_statements
 
 _SQL: Final = load_statements("replay")
@@ -57,61 +47,6 @@ class Report(msgspec.Struct, kw_only=True):
             self.differences.append("… and more")
 
 
-class Fold:
-    """Every stream's state, folded event by event. Lots with nothing left wait on a shelf."""
-
-    def __init__(self) -> None:
-        self.accounts: dict[str, AccountState] = {}
-        self.generations: dict[str, GenerationState] = {}
-        self.shelves: dict[str, dict[str, Lot]] = {}
-        self.refunds: dict[tuple[str, str], DebitRefunded] = {}
-        self.debits: dict[tuple[str, str], int] = {}
-
-    def add(self, owner: str, stream: str, version: int, event: Any, recorded_at: datetime) -> None:
-        """Fold one event. Raises `CorruptHistory` when it cannot follow what came before."""
-        if isinstance(event, GenerationEvent):
-            before = self.generations.get(stream)
-            _expect(version == (before.version if before else 0) + 1, stream, version)
-            self.generations[stream] = evolve_generation(
-                before, event, version, recorded_at, owner=owner
-            )
-            return
-        state = self.accounts.get(stream)
-        _expect(version == (state.version if state else 0) + 1, stream, version)
-        if state is not None:
-            state = self._unshelved(state, stream, event)
-        state = evolve(state, event, version, recorded_at)
-        _expect(event.posted == state.posted and event.held == state.held, stream, version)
-        self._note_debits(owner, event)
-        self.accounts[stream] = self._shelved(state, stream)
-
-    def _unshelved(self, state: AccountState, stream: str, event: AccountEvent) -> AccountState:
-        shelf = self.shelves.get(stream)
-        if not shelf:
-            return state
-        lots = [shelf.pop(grant_id) for grant_id in touched_lots(event) if grant_id in shelf]
-        return with_lots(state, lots, all_live=True) if lots else state
-
-    def _shelved(self, state: AccountState, stream: str) -> AccountState:
-        if all(lot.remaining for lot in state.lots):
-            return state
-        left = {lot.grant_id: lot for lot in state.lots if lot.remaining == 0}
-        self.shelves.setdefault(stream, {}).update(left)
-        live = tuple([lot for lot in state.lots if lot.remaining > 0])
-        return msgspec.structs.replace(state, lots=live)
-
-    def _note_debits(self, owner: str, event: AccountEvent) -> None:
-        if isinstance(event, CreditsDebited):
-            self.debits[owner, event.debit_id] = event.amount
-        elif isinstance(event, DebitRefunded):
-            place = (owner, event.debit_id)
-            before = self.refunds.get(place)
-            total = (before.refunded if before else 0) + event.amount
-            if total != event.refunded or total > self.debits.get(place, 0):
-                raise CorruptHistory(f"{event.debit_id}: refunded {total} of a smaller debit")
-            self.refunds[place] = event
-
-
 def replay(database_url: str, progress: Callable[[int, int], None] | None = None) -> Report:
     """Replay and compare; `progress` is told (events so far, head).
 
@@ -125,7 +60,8 @@ def replay(database_url: str, progress: Callable[[int, int], None] | None = None
         row = connection.execute(_SQL["head"]).fetchone()
         report.head = row[0] if row else 0
         _fold_events(connection, report, fold, progress)
-        _compare_heads(connection, report, fold)
+        for difference in differences(connection, fold):
+            report.differs(difference)
     report.accounts, report.generations = len(fold.accounts), len(fold.generations)
     for state in fold.accounts.values():
         report.credits_granted += state.totals.granted
@@ -169,55 +105,3 @@ def _events(connection: psycopg.Connection[Any]) -> Iterator[Any]:
         cursor.itersize = _ROWS_PER_FETCH
         cursor.execute(_SQL["events"])
         yield from cursor
-
-
-def _compare_heads(connection: psycopg.Connection[Any], report: Report, fold: Fold) -> None:
-    beyond: dict[str, list[Lot]] = {}
-    left: dict[str, dict[str, Lot]] = {}
-    for owner, place, state in connection.execute(_SQL["lots"]):
-        lot = decode_lot(state)
-        if place == "o":
-            beyond.setdefault(owner, []).append(lot)
-        else:
-            left.setdefault(owner, {})[lot.grant_id] = lot
-    seen = set()
-    for owner, stream, posted, held, debt, snapshot, snapshot_version in connection.execute(
-        _SQL["heads"]
-    ):
-        seen.add(stream)
-        if stream != owner:
-            stored = decode_generation(snapshot, snapshot_version)
-            if stored != fold.generations.get(stream):
-                report.differs(f"{stream}: the head is not what the log says")
-            continue
-        head = decode_account(snapshot, snapshot_version)
-        folded = fold.accounts.get(stream)
-        if folded is None or _whole(head, beyond.get(owner, [])) != folded:
-            report.differs(f"{stream}: the head is not what the log says")
-        if (posted, held, debt) != (head.posted, head.held, head.debt):
-            report.differs(f"{stream}: the head's columns are not what its snapshot says")
-        if fold.shelves.get(stream, {}) != left.get(owner, {}):
-            report.differs(f"{stream}: lots with nothing left are not what the log says")
-    for stream in (fold.accounts.keys() | fold.generations.keys()) - seen:
-        report.differs(f"{stream}: has events and no head")
-    _compare_refunds(connection, report, fold)
-
-
-def _compare_refunds(connection: psycopg.Connection[Any], report: Report, fold: Fold) -> None:
-    stored = {
-        (owner, debit_id): refunded
-        for owner, debit_id, refunded in connection.execute(_SQL["refunds"])
-    }
-    folded = {place: event.refunded for place, event in fold.refunds.items()}
-    for place in stored.items() ^ folded.items():
-        report.differs(f"{place[0][1]}: what was refunded is not what the log says")
-
-
-def _whole(head: AccountState, beyond: list[Lot]) -> AccountState:
-    lots = tuple(sorted([*head.lots, *beyond], key=burn_key))
-    return msgspec.structs.replace(head, lots=lots, overflow=NO_OVERFLOW)
-
-
-def _expect(holds: bool, stream: str, version: int) -> None:
-    if not holds:
-        raise CorruptHistory(f"{stream} {version}: does not follow from what came before")

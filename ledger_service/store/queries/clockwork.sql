@@ -39,6 +39,10 @@ RETURNING j.generation_id
 SELECT owner FROM ledger.heads
 WHERE next_expiry_at <= clock_timestamp() ORDER BY next_expiry_at LIMIT $1
 
+-- name: expiring_holds
+SELECT owner, hold_id FROM ledger.holds
+WHERE status = 'open' AND expires_at <= clock_timestamp() ORDER BY expires_at LIMIT $1
+
 -- name: overdue
 -- Not while no worker asks for work: a job must not be ended because nobody could do it.
 SELECT owner, generation_id FROM ledger.jobs

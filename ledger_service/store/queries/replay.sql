@@ -11,7 +11,10 @@ FROM ledger.events WHERE log = 'main' ORDER BY position
 SELECT owner, stream, posted, held, debt, snapshot, snapshot_version FROM ledger.heads
 
 -- name: lots
-SELECT owner, place, state FROM ledger.lots WHERE place IN ('o', 'l')
+SELECT owner, grant_id, place, state, origin_owner, origin FROM ledger.lots
+
+-- name: holds
+SELECT owner, hold_id, state FROM ledger.holds
 
 -- name: refunds
 SELECT owner, debit_id, refunded FROM ledger.debit_refunds

@@ -68,7 +68,7 @@ class Page(msgspec.Struct, Generic[Item], frozen=True, kw_only=True):
 
 
 class LotAmount(msgspec.Struct, frozen=True, kw_only=True):
-    """Credits taken from, or given back to, one grant."""
+    """Credits taken from, or given back to, one grant; in a dry run it may be yet to be made."""
 
-    grant_id: str
+    grant_id: str | None
     amount: int

@@ -26,9 +26,18 @@ API_KEY_SPACE: Final = "k"
 
 
 class Call:
-    """One request that has been let in."""
+    """One request that has been let in. `planned`: what its dry run would have recorded."""
 
-    __slots__ = ("_identity", "fingerprint", "headers", "key", "services", "trace")
+    __slots__ = (
+        "_identity",
+        "fingerprint",
+        "headers",
+        "is_dry_run",
+        "key",
+        "planned",
+        "services",
+        "trace",
+    )
 
     def __init__(
         self,
@@ -38,6 +47,7 @@ class Call:
         trace: Trace,
         key: Key | None = None,
         fingerprint: bytes | None = None,
+        is_dry_run: bool = False,
     ) -> None:
         self.services = services
         self._identity = identity
@@ -45,6 +55,8 @@ class Call:
         self.trace = trace
         self.key = key
         self.fingerprint = fingerprint
+        self.is_dry_run = is_dry_run
+        self.planned: list[tuple[str, int]] = []
 
     @property
     def identity(self) -> Identity:
@@ -86,8 +98,11 @@ class Call:
             occurred_at=datetime.now(UTC),
             fingerprint=self.fingerprint,
             private=private,
+            is_dry_run=self.is_dry_run,
         )
-        return await self.services.engine.submit(submission)
+        done = await self.services.engine.submit(submission)
+        self.planned += done.planned or ()
+        return done
 
     async def carry_out(self, order: Order) -> HttpReply:
         """Carry out a keyed command and give its answer; the first one again for a replay."""

@@ -24,15 +24,19 @@ from contracts.problems import ProblemCode
 from ledger_service.api.auth import permit
 from ledger_service.api.body import canonical, parse_json, read_body, to_struct
 from ledger_service.api.call import API_KEY_SPACE, Call
+from ledger_service.api.dry_run import as_dry_run
 from ledger_service.api.headers import Headers, idempotency_key, trace_of
 from ledger_service.api.http_reply import HttpReply
-from ledger_service.api.problem_details import problem_of
-from ledger_service.api.query import Query, read_query
+from ledger_service.api.problem_details import instance_of, problem_of
+from ledger_service.api.query import Query, WriteQuery, read_query
 from ledger_service.api.services import Services
 from ledger_service.domain.commands import Key
 
 Handler = Callable[..., Awaitable[Any]]
 Gate = Callable[[Services, Mapping[str, Any]], None]
+
+NO_KEY: Final = Key(API_KEY_SPACE, "dry-run")
+"""Where an answer needs a key that nobody looks at."""
 
 OPT: Final = "endpoint"
 """Where a route handler keeps its declaration."""
@@ -42,9 +46,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """One operation. `scopes`: any of them is enough; none: open to everyone.
 
     `gate` judges the path of a request that needs no key, before anything else of it is read.
+    `handler` takes a controller (none of them has a state), a call and what its signature says.
     """
 
     name: str
+    handler: Handler
     method: str
     summary: str
     description: str
@@ -59,6 +65,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     example: Any
     media_types: tuple[str, ...]
     gate: Gate | None
+
+    @property
+    def may_run_dry(self) -> bool:
+        """Whether it takes `?dry_run=true`."""
+        return issubclass(self.query, WriteQuery)
 
     def every_problem(self) -> tuple[ProblemCode, ...]:
         """All codes that it can answer with, in the order of the list of codes."""
@@ -82,7 +93,8 @@ class Declaration(TypedDict, total=False):
     """What a decorator takes; what is left out has the default of `Endpoint`.
 
     `reply` is the shape of the answer, `problems` the codes that are this operation's own (those
-    that follow from the rest are added), `example` a body for the reference.
+    that follow from the rest are added), `example` a body for the reference. Keyed operations,
+    PATCH and PUT may run dry; any other that does so says it.
     """
 
     scope: Required[Scope | tuple[Scope, ...] | None]
@@ -95,6 +107,7 @@ class Declaration(TypedDict, total=False):
     example: Any
     media_types: tuple[str, ...]
     gate: Gate
+    may_run_dry: bool
 
 
 Decorated = Callable[[Handler], HTTPRouteHandler]
@@ -115,6 +128,11 @@ def patch(path: str = "/", **declared: Unpack[Declaration]) -> Decorated:
     return _declaring(litestar.patch, "PATCH", path, declared)
 
 
+def put(path: str = "/", **declared: Unpack[Declaration]) -> Decorated:
+    """A replacement."""
+    return _declaring(litestar.put, "PUT", path, declared)
+
+
 def delete(path: str = "/", **declared: Unpack[Declaration]) -> Decorated:
     """A removal."""
     return _declaring(litestar.delete, "DELETE", path, declared)
@@ -123,19 +141,22 @@ def delete(path: str = "/", **declared: Unpack[Declaration]) -> Decorated:
 def declare(handler: Handler, method: str, declared: Declaration) -> Endpoint:
     """The declaration of a handler: what its decorator says, the rest from its signature."""
     parameters = inspect.signature(handler).parameters
-    scope = declared["scope"]
+    scope, is_keyed = declared["scope"], declared.get("keyed", False)
+    may_run_dry = declared.get("may_run_dry", is_keyed or method in {"PATCH", "PUT"})
+    query = WriteQuery if may_run_dry else Query
     return Endpoint(
         name=handler.__name__,
+        handler=handler,
         method=method,
         summary=declared["summary"],
         description=inspect.getdoc(handler) or "",
         scopes=() if scope is None else scope if isinstance(scope, tuple) else (scope,),
         body=parameters["body"].annotation if "body" in parameters else None,
-        query=parameters["query"].annotation if "query" in parameters else Query,
+        query=parameters["query"].annotation if "query" in parameters else query,
         reply=declared["reply"],
         status=declared.get("status", 200),
         problems=declared.get("problems", ()),
-        is_keyed=declared.get("keyed", False),
+        is_keyed=is_keyed,
         body_max_bytes=declared.get("body_max_bytes", BODY_MAX_BYTES),
         example=declared.get("example"),
         media_types=declared.get("media_types", ("application/json",)),
@@ -170,22 +191,25 @@ def _answering(endpoint: Endpoint, handler: Handler) -> Handler:
             arguments: dict[str, Any] = {**request.scope["path_params"]}
             if endpoint.gate is not None:
                 endpoint.gate(services, arguments)
+            call = Call(services, identity, headers, trace)
             raw_query = request.scope["query_string"]
             if takes_query or raw_query:
                 query = read_query(raw_query, endpoint.query)
+                call.is_dry_run = getattr(query, "dry_run", False)
                 if takes_query:
                     arguments["query"] = query
-            key = Key(API_KEY_SPACE, idempotency_key(headers)) if endpoint.is_keyed else None
-            call = Call(services, identity, headers, trace, key)
+            if endpoint.is_keyed:
+                call.key = NO_KEY if call.is_dry_run else key_of(idempotency_key(headers))
+            document = None
             if endpoint.body is not None:
                 raw = await read_body(request.receive, headers, endpoint.body_max_bytes)
                 document = parse_json(raw)
                 arguments["body"] = to_struct(document, endpoint.body)
-                if key is not None:
-                    call.fingerprint = _fingerprint(request, document)
-            reply: HttpReply = await handler(self, call, **arguments)
+            if endpoint.is_keyed:
+                call.fingerprint = fingerprint_of(endpoint.method, request.scope["path"], document)
+            reply = await carry_out(endpoint, call, arguments, self)
         except Exception as error:
-            reply = problem_of(error, request.scope, trace.trace_id)
+            reply = problem_of(error, instance_of(request.scope), trace.trace_id)
         reply.headers.append((b"trace-id", trace.trace_id.encode()))
         return reply
 
@@ -195,10 +219,23 @@ def _answering(endpoint: Endpoint, handler: Handler) -> Handler:
     return answer
 
 
-def _fingerprint(request: Request[Any, Any, Any], document: Any) -> bytes:
+async def carry_out(
+    endpoint: Endpoint, call: Call, arguments: dict[str, Any], controller: Controller | None = None
+) -> HttpReply:
+    """The answer of an operation to checked arguments. Raises whatever refuses it."""
+    reply: HttpReply = await endpoint.handler(controller, call, **arguments)
+    return as_dry_run(reply, call.planned) if call.is_dry_run else reply
+
+
+def key_of(text: str) -> Key:
+    """A caller's idempotency key."""
+    return Key(API_KEY_SPACE, text)
+
+
+def fingerprint_of(method: str, path: str, document: Any) -> bytes:
     """One request under a key is told from another by method, path (with its ids) and body.
 
     Kept for ever beside the key, so it is made of nothing but what the caller sees.
     """
-    route = f"{request.scope['method']} {request.scope['path'].rstrip('/')}\n"
+    route = f"{method} {path.rstrip('/')}\n"
     return hashlib.sha256(route.encode() + canonical(document)).digest()

@@ -87,7 +87,8 @@ class GenerationsController(Controller):
         assert isinstance(event, CreditsDebited | CommandAccepted)
         assert event.generation_id is not None
         if not done.is_replay:
-            services.doorbell.ring(event.generation_id)
+            if not call.is_dry_run:
+                services.doorbell.ring(event.generation_id)
             return await call.render(done, private)
         view = await services.reads.one(event.generation_id)
         assert view is not None

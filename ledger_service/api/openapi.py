@@ -33,6 +33,8 @@ to another looks exactly like what does not exist.
 - **Idempotency**: writes that move credits need an `Idempotency-Key`. The same key with the same \
 request has one effect and gets the first answer again, byte for byte, marked \
 `Idempotent-Replayed: true`. Keys never expire.
+- **Dry runs**: `?dry_run=true` on a write tells what it would answer, and does nothing. It needs \
+no key; ids, `position` and `version` that are yet to be made are null.
 - **Amounts** are positive integers of credits; the verb says the direction. Numbers with a \
 fraction, numbers in quotes and unknown fields are refused.
 - **Errors** are problem documents (RFC 9457) with a stable `code`. In `errors`, `pointer` is a \
@@ -54,6 +56,7 @@ _KEY_PARAMETER: Final = {
     },
     "example": "order-1234",
 }
+_DRY_RUN: Final = {"const": True, "description": "Only in the answer to a dry run."}
 
 
 def openapi_document(listed: Iterable[Operation]) -> dict[str, Any]:
@@ -156,6 +159,8 @@ def _success(endpoint: Endpoint, schemas: dict[Any, Any]) -> dict[str, Any]:
     content = {}
     for media_type in endpoint.media_types:
         schema = schemas.get(endpoint.reply, {"type": "string"})
+        if endpoint.may_run_dry:
+            schema = {**schema, "properties": {"dry_run": _DRY_RUN}}
         content[media_type] = {"schema": schema} if media_type == "application/json" else {}
     headers = {"Trace-Id": {"schema": {"type": "string"}}}
     if endpoint.is_keyed:

@@ -159,9 +159,9 @@ def problem_reply(
     )
 
 
-def problem_of(error: Exception, scope: Scope, trace_id: str) -> HttpReply:
-    """The document for anything that was raised. What nobody foresaw is logged, not shown."""
-    instance = instance_of(scope)
+def problem_of(error: Exception, instance: str, trace_id: str) -> HttpReply:
+    """The document for anything that was raised by a request of the path `instance`. What nobody
+    foresaw is logged, not shown."""
     match error:
         case Rejected():
             fields = {"errors": error.errors, **error.fields} if error.errors else error.fields
@@ -188,7 +188,7 @@ def instance_of(scope: Scope) -> str:
 
 def handle_exception(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """For Litestar: what is raised outside of our endpoints, such as unknown routes."""
-    reply = problem_of(error, request.scope, "none")
+    reply = problem_of(error, instance_of(request.scope), "none")
     headers = {name.decode(): value.decode() for name, value in reply.headers[2:]}
     return Response(
         reply.body,

@@ -16,6 +16,11 @@ Shape = TypeVar("Shape")
 
 PARAMETERS_MAX: Final = 32
 
+DRY_RUN: Final = (
+    "Answer as if in earnest, with `dry_run: true`; ids, `position` and `version` that are yet to "
+    "be made are null. Nothing is recorded, and no Idempotency-Key is needed or used."
+)
+
 Position = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 PageLimit = Annotated[int, msgspec.Meta(ge=1, le=PAGE_LIMIT_MAX)]
 Cursor = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
@@ -23,6 +28,12 @@ Cursor = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 
 class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of every operation's query; by itself: no parameter at all."""
+
+
+class WriteQuery(Query, frozen=True, kw_only=True):
+    """`dry_run`: say what would happen, and do nothing."""
+
+    dry_run: Annotated[bool, msgspec.Meta(description=DRY_RUN)] = False
 
 
 class ReadQuery(Query, frozen=True, kw_only=True):

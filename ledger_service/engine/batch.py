@@ -12,14 +12,14 @@ from typing import Final
 from msgspec.structs import replace
 
 from contracts.problems import FieldError, ProblemCode
-from ledger_service.domain.commands import Command, GenerationCommand, streams
+from ledger_service.domain.commands import Command, GenerationCommand, VoidCommand, streams
 from ledger_service.domain.decide import decide
-from ledger_service.domain.events import decode
+from ledger_service.domain.events import decode, topic_of
 from ledger_service.domain.ids import policy_owner, split_owner
 from ledger_service.domain.world import Decision, Refusal, World
 from ledger_service.engine.changes import Changes
 from ledger_service.engine.loading import Loader
-from ledger_service.engine.submission import Done, Recorded
+from ledger_service.engine.submission import Done, Recorded, Submission
 from ledger_service.engine.tickets import Result, Results, Ticket
 from ledger_service.errors import CorruptHistory, LedgerError, OutcomeUnknown, Rejected
 from ledger_service.store.vault import Sealed, Vault
@@ -27,6 +27,10 @@ from ledger_service.store.writing import LOG, KeyRow, Loaded, Wanted, WritingCon
 
 NEEDS_MAX: Final = 8
 """Rounds of loading that one command may ask for under the same locks."""
+
+_VOIDED: Final = "command_voided.v1"
+_NOT_SEALED: Final = bytes(32).hex()
+"""Stands for what a dry run does not put into the vault."""
 
 KeyId = tuple[str, str, bytes]
 
@@ -68,7 +72,7 @@ class Batch:
     def _settle(self, ticket: Ticket, loaded: Loaded) -> Result | _Accepted | _Repeat | None:
         """Decide one ticket; None when it must go into another batch."""
         command = ticket.submission.command
-        if command.key is not None:
+        if command.key is not None and not ticket.submission.is_dry_run:
             key_id = (command.owner, command.key.space, command.key.digest)
             if row := self._keys.get(key_id):
                 return _replayed(ticket, row)
@@ -105,6 +109,8 @@ class Batch:
         command, private = ticket.submission.command, ticket.submission.private
         if not private:
             return command, None
+        if ticket.submission.is_dry_run:
+            return replace(command, private=_NOT_SEALED), None
         owner = command.owner
         key = self._subject_keys.get(owner)
         if key is None:
@@ -124,7 +130,10 @@ class Batch:
 
     def _accept(
         self, ticket: Ticket, decision: Decision, now: datetime, sealed: Sealed | None
-    ) -> _Accepted:
+    ) -> Result | _Accepted:
+        if ticket.submission.is_dry_run:
+            planned = tuple((new.stream, new.version) for new in decision.events)
+            return replace(_Accepted(decision, 0, now).done(0), planned=planned)
         self._world.apply(decision)
         first = self._changes.add(ticket.submission, decision, now, sealed)
         accepted = _Accepted(decision, first, now)
@@ -187,9 +196,12 @@ class _Repeat:
 
     def result(self, ticket: Ticket, base: int) -> Result:
         """The first one's answer, if it is the same request."""
-        if self._first.fingerprint != ticket.submission.fingerprint:
-            return Rejected(ProblemCode.IDEMPOTENCY_KEY_REUSED)
-        return replace(self._first.done(base), is_replay=True)
+        first = self._first.done(base)
+        assert first.answer is not None
+        topic = topic_of(first.answer.event)
+        if refused := _mismatch(ticket.submission, self._first.fingerprint, topic):
+            return refused
+        return replace(first, is_replay=True)
 
 
 def rejection(refusal: Refusal) -> Rejected:
@@ -201,8 +213,8 @@ def rejection(refusal: Refusal) -> Rejected:
 
 def _replayed(ticket: Ticket, row: KeyRow) -> Done | LedgerError:
     submission = ticket.submission
-    if row.fingerprint != submission.fingerprint:
-        return Rejected(ProblemCode.IDEMPOTENCY_KEY_REUSED)
+    if refused := _mismatch(submission, row.fingerprint, row.topic):
+        return refused
     recorded = recorded_from(row)
     # Our own commit whose answer got lost is a first answer, not a replay.
     is_own = ticket.may_be_committed and row.trace_id == submission.trace_id
@@ -212,6 +224,15 @@ def _replayed(ticket: Ticket, row: KeyRow) -> Done | LedgerError:
         position=row.position,
         recorded_at=row.recorded_at,
     )
+
+
+def _mismatch(submission: Submission, fingerprint: bytes | None, topic: str) -> Rejected | None:
+    """Why the event that bears a key does not answer this submission; null: it does."""
+    if isinstance(submission.command, VoidCommand) or fingerprint == submission.fingerprint:
+        return None  # voiding a key takes whatever was done under it for an answer
+    if topic == _VOIDED:
+        return Rejected(ProblemCode.COMMAND_VOIDED)
+    return Rejected(ProblemCode.IDEMPOTENCY_KEY_REUSED)
 
 
 def recorded_from(row: KeyRow) -> Recorded:
@@ -239,11 +260,11 @@ def _wanted(tickets: list[Ticket]) -> Wanted:
         command = ticket.submission.command
         for stream in streams(command) | ticket.extra_streams:
             owners[stream] = command.owner
-        if command.key is not None:
+        if command.key is not None and not ticket.submission.is_dry_run:
             keys[command.owner, command.key.space, command.key.digest] = None
         if isinstance(command, GenerationCommand):
             jobs[command.owner, command.generation_id] = None
-        if ticket.submission.private:
+        if ticket.submission.private and not ticket.submission.is_dry_run:
             subjects[command.owner] = None
     ordered = sorted(owners)
     return Wanted(

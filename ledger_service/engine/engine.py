@@ -84,7 +84,7 @@ class Engine:
                     break  # in order of arrival
                 if ticket.future.done():
                     continue
-                if self._inbox.withdraw(ticket):
+                if self._inbox.withdraw(ticket) or ticket.submission.is_dry_run:
                     ticket.future.set_exception(Unavailable("the database does not answer"))
                 else:
                     ticket.future.set_exception(OutcomeUnknown())

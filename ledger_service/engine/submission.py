@@ -16,7 +16,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
 
     `fingerprint` (32 bytes) tells one request from another under the same key. `private` is what
     goes to the vault: metadata, free text, inputs. `trace_id` also tells this very submission
-    from an earlier one with the same key.
+    from an earlier one with the same key. A dry run is decided like any other, and that is all.
     """
 
     command: Command
@@ -25,6 +25,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     occurred_at: datetime
     fingerprint: bytes | None = None
     private: dict[str, Any] | None = None
+    is_dry_run: bool = False
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +49,9 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     `answer` is the event that bears a keyed command's answer: replies are rendered from it alone
     (and from the vault entry that it names), so that a replay is the first answer byte for byte.
     `position` is the newest one of the command, `result` what an unkeyed command tells.
+
+    After a dry run nothing is durable and positions mean nothing; `planned` are the events that
+    would have been recorded, as (stream, version).
     """
 
     answer: Recorded | None = None
@@ -55,3 +59,4 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     position: int | None = None
     recorded_at: datetime | None = None
     result: Any = None
+    planned: tuple[tuple[str, int], ...] | None = None

@@ -83,7 +83,8 @@ class Writer:
                 self._drop_connection()
                 tries += 1
                 for ticket in tickets:
-                    ticket.may_be_committed |= error.commit_sent
+                    if not ticket.submission.is_dry_run:
+                        ticket.may_be_committed |= error.commit_sent
                 if self._gives_up(tickets, tries):
                     return self._fail(tickets, error)
                 time.sleep(min(0.02 * 2 ** min(tries, 6), RECONNECT_SECONDS_MAX))

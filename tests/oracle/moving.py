@@ -1,0 +1,64 @@
+"""Transfers and merges."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from tests.oracle.ground import Ground
+from tests.oracle.things import Account, Lot, Refused
+
+
+def transfer(
+    ground: Ground, source: str, target: str, amount: int | Literal["all"], merge: bool = False
+) -> dict[str, Any]:
+    """Free credits move, lot by lot; with `merge` all of them, then all debt, for ever."""
+    if source == target:
+        raise Refused("same_account")
+    for name in (source, target):
+        if name not in ground.accounts:
+            raise Refused("account_not_found", account_id=name)
+    giver = ground.spender(source)
+    taker = ground.settled(target)
+    if taker.status == "closed" or (merge and taker.status == "merged"):
+        raise Refused(f"account_{taker.status}")
+    return _merge(ground, giver, taker) if merge else _transfer(ground, giver, taker, amount)
+
+
+def _merge(ground: Ground, giver: Account, taker: Account) -> dict[str, Any]:
+    moved = _move(ground, giver, taker, [lot for lot in giver.lots if lot.free])
+    debt = ground.assume(giver, taker)
+    giver.status, giver.merged_into, giver.limit = "merged", taker.id, 0
+    return {"amount": moved, "debt": debt}
+
+
+def _transfer(
+    ground: Ground, giver: Account, taker: Account, amount: int | Literal["all"]
+) -> dict[str, Any]:
+    usable = [lot for lot in giver.lots if lot.free and lot.is_usable(ground.now)]
+    most = giver.available(ground.now) - giver.limit
+    free = sum(lot.free for lot in usable)
+    wanted = most if amount == "all" else amount
+    later: list[Lot] = []
+    if amount == "all" and most == free:
+        later = [lot for lot in giver.lots if lot.free and not lot.is_usable(ground.now)]
+    if wanted > most or wanted + len(later) <= 0:
+        short = max(wanted, 1)
+        raise Refused(
+            "insufficient_credits", available=most, required=short, shortfall=short - most
+        )
+    moved = _move(ground, giver, taker, usable, wanted) + _move(ground, giver, taker, later)
+    return {"amount": moved, "debt": 0}
+
+
+def _move(
+    ground: Ground, giver: Account, taker: Account, lots: list[Lot], amount: int | None = None
+) -> int:
+    left = sum(lot.free for lot in lots) if amount is None else amount
+    moved = left
+    for lot in ground.in_burn_order(lots):
+        part = min(left, lot.free)
+        left -= part
+        if part:
+            ground.move(lot, taker, part)
+    assert left == 0, giver
+    return moved

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
+from urllib.parse import unquote
 
 from litestar import Controller, Litestar
 from litestar.types import Receive, Scope, Send
@@ -76,11 +77,12 @@ class Routes:
 
     def find(self, scope: Any) -> Answer | None:
         """The operation at this path, with its parameters put into the scope."""
-        match = self._pattern.fullmatch(scope["path"])
+        # As it was sent: an id or a key with a slash in it is still one part of the path.
+        match = self._pattern.fullmatch(scope["raw_path"].decode("latin-1"))
         if match is None:
             return None
         assert match.lastgroup is not None
         answer, first, names = self._answers[match.lastgroup]
-        values = match.groups()[first : first + len(names)]
+        values = map(unquote, match.groups()[first : first + len(names)])
         scope["path_params"] = dict(zip(names, values, strict=True))
         return answer

@@ -81,7 +81,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
             found |= {code.PAYLOAD_TOO_LARGE, code.UNSUPPORTED_MEDIA_TYPE}
         if self.is_keyed:
             found |= {code.IDEMPOTENCY_KEY_MISSING, code.IDEMPOTENCY_KEY_REUSED}
-            found |= {code.OUTCOME_UNKNOWN}
+            found |= {code.COMMAND_VOIDED, code.OUTCOME_UNKNOWN}
         if "min_position" in self.query.__struct_fields__:
             found.add(code.NOT_CAUGHT_UP)
         if "cursor" in self.query.__struct_fields__:

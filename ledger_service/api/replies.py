@@ -20,6 +20,7 @@ from ledger_service.domain.events.account import (
     AccountOpened,
     Answer,
     CommandAccepted,
+    CommandVoided,
     CreditsDebited,
     CreditsGranted,
     DebitRefunded,
@@ -166,6 +167,11 @@ def _refunded_v1(bearer: Bearer, private: Private | None) -> dict[str, Any]:
         "created_at": bearer.recorded_at,
     }
     return outcome_v1(bearer) | {"refund": refund}
+
+
+@renders(1, CommandVoided)
+def _voided_v1(bearer: Bearer, _: Private | None) -> dict[str, Any]:
+    return outcome_v1(bearer) | {"voided": True}
 
 
 @renders(1, CommandAccepted)

@@ -5,19 +5,21 @@ from typing import Annotated
 import msgspec
 from litestar import Controller
 
+from contracts.api.commands import CommandOutcome
 from contracts.api.common import Instant, Page, Reference
 from contracts.api.keys import Scope
 from contracts.api.log import Entry
 from contracts.problems import ProblemCode
-from ledger_service.api.call import API_KEY_SPACE, Call
-from ledger_service.api.endpoint import get
+from ledger_service.api.call import Call
+from ledger_service.api.endpoint import fingerprint_of, get, key_of, post
 from ledger_service.api.headers import readable_key
 from ledger_service.api.http_reply import HttpReply, json_reply
 from ledger_service.api.lists import history_page, page_of, private_of
+from ledger_service.api.orders import Order
 from ledger_service.api.query import PageQuery
 from ledger_service.api.replies import answer_in, render
 from ledger_service.api.shapes import entry_of
-from ledger_service.domain.commands import Key
+from ledger_service.domain.commands import VoidCommand
 from ledger_service.domain.events import TOPICS
 from ledger_service.domain.events.account import AccountEvent
 from ledger_service.errors import Rejected
@@ -70,7 +72,7 @@ class StatementsController(Controller):
     @get(
         "/commands/{key:str}",
         scope=Scope.READ,
-        reply=dict,
+        reply=CommandOutcome,
         summary="Look a command up",
         problems=(ProblemCode.COMMAND_NOT_FOUND,),
     )
@@ -81,13 +83,32 @@ class StatementsController(Controller):
         """
         owner = call.owner(account_id)
         reads = call.services.reads
-        sought = Key(API_KEY_SPACE, readable_key(key.encode()))
+        sought = key_of(readable_key(key.encode()))
         stored = await reads.event_by_key(owner, sought)
         if stored is None:
             raise Rejected(ProblemCode.COMMAND_NOT_FOUND)
         private = await private_of(reads, [stored])
         body = render(stored, private[stored.version])
         return HttpReply(body, answer_in(stored).http_status)
+
+    @post(
+        "/commands/{key:str}/void",
+        scope=(Scope.SPEND, Scope.GRANT, Scope.REFUND, Scope.ADMIN),
+        reply=CommandOutcome,
+        summary="Void a command",
+        problems=(ProblemCode.ACCOUNT_NOT_FOUND, ProblemCode.OUTCOME_UNKNOWN),
+    )
+    async def void_command(self, call: Call, account_id: str, key: str) -> HttpReply:
+        """Learn for certain whether a command took effect, and make sure that it will not later.
+
+        If it did, this is its first answer again. If not, its key is void from here on: the
+        command itself, should it still arrive, is refused with `command_voided`. Repeating this
+        is harmless; to look without voiding, read the command.
+        """
+        call.key = key_of(readable_key(key.encode()))
+        path = f"/v1/accounts/{account_id}/commands/{call.key.text}/void"
+        call.fingerprint = fingerprint_of("POST", path, None)
+        return await call.carry_out(Order(VoidCommand(owner=call.owner(account_id), key=call.key)))
 
 
 def _topics(entry_type: str) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ WRITES: Final = [
 DRY: Final = [it for it in WRITES if it.endpoint.may_run_dry]
 ALWAYS_IN_EARNEST: Final = {
     "POST /v1/keys",
+    "POST /v1/accounts/{account_id}/commands/{key}/void",  # reading the command is its dry run
     "POST /v1/work/claims",
     "POST /v1/generations/{generation_id}/claims",
     "POST /v1/generations/{generation_id}/reports",

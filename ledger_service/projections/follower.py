@@ -1,0 +1,152 @@
+"""Follows the log and makes the projections, each stretch with its position in one transaction.
+
+So a row is there exactly once however often the process is killed between, and readers know from
+which version on they must look at the events themselves. Several may run: a lock lets one work.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+import psycopg
+
+from ledger_service.domain.events import decode
+from ledger_service.domain.events.account import AccountEvent
+from ledger_service.errors import CorruptHistory
+from ledger_service.projections.rows import Place, Rows, columns
+from ledger_service.store.arrays import text_array
+from ledger_service.store.folding import account_at, run_steps
+from ledger_service.store.heads import SNAPSHOT_VERSION, encode_state
+from ledger_service.store.link import watched
+from ledger_service.store.statements import load_statements
+
+PROJECTIONS_VERSION: Final = 1
+"""Raised when what stands in the projections' tables changes its meaning."""
+VERSION: Final = PROJECTIONS_VERSION * 1_000 + SNAPSHOT_VERSION
+"""Projections of an older version are made anew; those of a newer one are left alone."""
+STRETCH_MAX: Final = 5_000
+SNAPSHOT_EVERY: Final = 1_000
+"""Events of an account from one snapshot to the next: what time travel has to fold at most."""
+_SESSION: Final = """
+SET timezone = 'UTC'; SET jit = off; SET lock_timeout = '1s';
+SET idle_in_transaction_session_timeout = '60s';
+SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off
+"""
+
+_SQL: Final = load_statements("projections")
+_log = logging.getLogger(__name__)
+
+
+class Follower:
+    """One connection, used by one thread at a time. Methods raise `psycopg.Error`."""
+
+    def __init__(self, database_url: str, snapshot_every: int = SNAPSHOT_EVERY) -> None:
+        self._database_url = database_url
+        self._snapshot_every = snapshot_every
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def close(self) -> None:
+        """Close the connection; a further call opens another one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def catch_up(self, is_over: Callable[[], bool] = lambda: False) -> int:
+        """Go on until there is nothing left to do, or `is_over`; returns the events taken in."""
+        taken = 0
+        while not is_over():
+            found = self.take_stretch()
+            taken += found
+            has_taken_snapshot = self.take_snapshot()
+            if not found and not has_taken_snapshot:
+                break
+        return taken
+
+    def take_stretch(self) -> int:
+        """Take in the next stretch of the log; returns how many events that were: none as well
+        when somebody else is at it, or newer code has been."""
+        connection = self._open()
+        with connection.transaction():
+            row = connection.execute(_SQL["lock"]).fetchone()
+            if row is None:
+                return 0
+            position, version = row
+            if version > VERSION:
+                return 0
+            if version < VERSION:
+                _log.info("makes the projections anew: version %d, was %d", VERSION, version)
+                position = self._forget(connection)
+            values = (str(position), str(STRETCH_MAX))
+            events = connection.execute(_SQL["stretch"], values, binary=True).fetchall()
+            if events:
+                self._take(connection, events)
+                self._advance(connection, events[-1][0])
+            return len(events)
+
+    def take_snapshot(self) -> bool:
+        """Take the oldest snapshot that is due; false when there is none."""
+        connection = self._open()
+        with connection.transaction():
+            row = connection.execute(_SQL["take_snapshot_due"]).fetchone()
+            if row is None:
+                return False
+            owner, version = row
+            try:
+                state, left = run_steps(account_at(owner, version), _fetch(connection))
+            except CorruptHistory as error:  # time travel there will say so; others go on
+                _log.error("no snapshot of %s: %s", owner, error)
+                return True
+            values = (owner, str(version), str(SNAPSHOT_VERSION), encode_state(state))
+            connection.execute(_SQL["add_snapshot"], values)
+            if left:
+                ids, states = list(left), [encode_state(lot) for lot in left.values()]
+                lots = (owner, str(version), text_array(ids), text_array(states))
+                connection.execute(_SQL["add_past_lots"], lots)
+            return True
+
+    def forget(self) -> None:
+        """Throw all projections away; whoever follows makes them anew. Waits for who is at it."""
+        connection = self._open()
+        with connection.transaction():
+            connection.execute("SET LOCAL lock_timeout = 0")
+            connection.execute(_SQL["lock_waiting"])
+            self._forget(connection)
+
+    def _open(self) -> psycopg.Connection[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(
+                watched(self._database_url), autocommit=True, cursor_factory=psycopg.RawCursor
+            )
+            self._connection.execute(_SESSION, prepare=False)
+        return self._connection
+
+    def _forget(self, connection: psycopg.Connection[Any]) -> int:
+        for name, statement in _SQL.items():
+            if name.startswith("forget_"):
+                connection.execute(statement)
+        self._advance(connection, 0)
+        return 0
+
+    def _advance(self, connection: psycopg.Connection[Any], position: int) -> None:
+        connection.execute(_SQL["advance"], (str(position), str(VERSION)))
+
+    def _take(self, connection: psycopg.Connection[Any], events: list[Any]) -> None:
+        rows, due = Rows(), []
+        for position, owner, _, version, topic, state, recorded_at, actor in events:
+            event = decode(topic, state)
+            rows.add(Place(position, owner, version, recorded_at, actor), event)
+            if isinstance(event, AccountEvent) and version % self._snapshot_every == 0:
+                due.append((position, owner, version))
+        for name, values in rows.statements():
+            connection.execute(_SQL[name], values)
+        if due:
+            connection.execute(_SQL["add_snapshots_due"], columns("ntn", due))
+
+
+def _fetch(connection: psycopg.Connection[Any]) -> Callable[[str, tuple[str, ...]], list[Any]]:
+    def fetch(statement: str, values: tuple[str, ...]) -> list[Any]:
+        return connection.execute(statement, values, binary=True).fetchall()
+
+    return fetch

@@ -1,0 +1,120 @@
+"""What events become in the projections: rows, gathered as one list per column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from ledger_service.domain.account.entries import entry_type, movement_of, reference_of
+from ledger_service.domain.bearings import bearings_of
+from ledger_service.domain.events import Event
+from ledger_service.domain.events.account import AccountEvent, CreditsDebited, Slice
+from ledger_service.domain.events.holds import (
+    HoldCaptured,
+    HoldEnded,
+    HoldExtended,
+    HoldPlaced,
+    HoldsReleased,
+)
+from ledger_service.domain.ids import split_owner
+from ledger_service.store.arrays import plain_array, text_array, time_array
+
+
+class Place(NamedTuple):
+    """Where and when an event was recorded, and by whom."""
+
+    position: int
+    owner: str
+    version: int
+    recorded_at: datetime
+    actor: str | None
+
+
+EntryRow = tuple[str, int, int, str, int, str, int, int, datetime, str | None, str | None]
+BearingRow = tuple[str, str, int, int, str, str, str, int, datetime]
+LotUseRow = tuple[str, str, int, int]
+HoldChangeRow = tuple[str, str, int]
+
+_ARRAYS: Final[dict[str, Callable[[Any], str]]] = {
+    "t": text_array,
+    "n": plain_array,
+    "i": time_array,
+}
+
+
+class Rows(msgspec.Struct, kw_only=True):
+    """The rows of a stretch of the log, in the order of their tables' columns."""
+
+    entries: list[EntryRow] = msgspec.field(default_factory=list)
+    bearings: list[BearingRow] = msgspec.field(default_factory=list)
+    lot_uses: list[LotUseRow] = msgspec.field(default_factory=list)
+    hold_changes: list[HoldChangeRow] = msgspec.field(default_factory=list)
+
+    def add(self, place: Place, event: Event) -> None:
+        """Everything that one event becomes."""
+        self._add_bearings(place, event)
+        if not isinstance(event, AccountEvent):
+            return
+        self.entries.append(entry_row(place, event))
+        owner, version = place.owner, place.version
+        for taken in uses_of(event):
+            self.lot_uses.append((owner, taken.grant_id, version, taken.amount))
+        for hold_id in changed_holds(event):
+            self.hold_changes.append((owner, hold_id, version))
+
+    def _add_bearings(self, place: Place, event: Event) -> None:
+        for ordinal, bearing in enumerate(bearings_of(event)):
+            tenant = split_owner(place.owner)[0]
+            what = (place.owner, bearing.kind, bearing.id, bearing.amount, place.recorded_at)
+            self.bearings.append((tenant, bearing.reference, place.position, ordinal, *what))
+
+    def statements(self) -> list[tuple[str, tuple[str, ...]]]:
+        """The inserts that are needed, by the names of `queries/projections.sql`."""
+        tables: tuple[tuple[str, str, list[Any]], ...] = (
+            ("add_entries", "tnntntnnitt", self.entries),
+            ("add_bearings", "ttnntttni", self.bearings),
+            ("add_lot_uses", "ttnn", self.lot_uses),
+            ("add_hold_changes", "ttn", self.hold_changes),
+        )
+        return [(name, columns(kinds, rows)) for name, kinds, rows in tables if rows]
+
+
+def columns(kinds: str, rows: list[Any]) -> tuple[str, ...]:
+    """Rows as array literals, one per column: `t`ext, `n`umber or `i`nstant."""
+    by_column: list[Any] = list(zip(*rows, strict=True))
+    return tuple([_ARRAYS[kind](column) for kind, column in zip(kinds, by_column, strict=True)])
+
+
+def entry_row(place: Place, event: AccountEvent) -> EntryRow:
+    """A line of the account's statement."""
+    amount, direction = movement_of(event)
+    return (
+        place.owner,
+        place.version,
+        place.position,
+        entry_type(event),
+        amount,
+        direction.value,
+        event.posted,
+        event.held,
+        place.recorded_at,
+        reference_of(event),
+        place.actor,
+    )
+
+
+def uses_of(event: AccountEvent) -> tuple[Slice, ...]:
+    """What a debit took from lots."""
+    return event.slices if isinstance(event, CreditsDebited | HoldCaptured) else ()
+
+
+def changed_holds(event: AccountEvent) -> tuple[str, ...]:
+    """Ids of the holds that the event placed or changed."""
+    if isinstance(event, HoldPlaced | HoldExtended | HoldEnded):
+        return (event.hold.hold_id,)
+    if isinstance(event, HoldsReleased):
+        return tuple([part.grant_id for part in event.holds])
+    return ()

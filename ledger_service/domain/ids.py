@@ -54,6 +54,11 @@ def generation_stream(owner: str, generation_id: str) -> str:
     return f"{owner}/{generation_id}"
 
 
+def owner_of_stream(stream: str) -> str:
+    """Whose stream it is: an account's own, or that of one of its generations."""
+    return "/".join(stream.split("/", 2)[:2])
+
+
 @lru_cache(maxsize=65_536)
 def stream_uid(stream: str) -> int:
     """64 bits that stand for a stream inside ids (the head of its SHA-256)."""

@@ -15,7 +15,7 @@ from contracts.problems import FieldError, ProblemCode
 from ledger_service.domain.commands import Command, GenerationCommand, VoidCommand, streams
 from ledger_service.domain.decide import decide
 from ledger_service.domain.events import decode, topic_of
-from ledger_service.domain.ids import policy_owner, split_owner
+from ledger_service.domain.ids import owner_of_stream, policy_owner, split_owner
 from ledger_service.domain.world import Decision, Refusal, World
 from ledger_service.engine.changes import Changes
 from ledger_service.engine.loading import Loader
@@ -259,7 +259,7 @@ def _wanted(tickets: list[Ticket]) -> Wanted:
     for ticket in tickets:
         command = ticket.submission.command
         for stream in streams(command) | ticket.extra_streams:
-            owners[stream] = command.owner
+            owners[stream] = owner_of_stream(stream)  # a transfer names two accounts
         if command.key is not None and not ticket.submission.is_dry_run:
             keys[command.owner, command.key.space, command.key.digest] = None
         if isinstance(command, GenerationCommand):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import psycopg
@@ -55,15 +56,21 @@ def schema_fault(connection: psycopg.Connection[Any]) -> str | None:
         rows = connection.execute(_SQL["migrations"]).fetchall()
     except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
         return "the schema is missing; run `credit-ledger migrate`"
-    return compare_schema(dict(rows))
+    return compare_schema(rows)
 
 
-def compare_schema(applied: dict[int, str]) -> str | None:
-    """Compare applied migrations, by number and digest, with those that this code brings."""
+def compare_schema(rows: Sequence[tuple[int, str, bool]]) -> str | None:
+    """Compare applied migrations (number, digest, breaking) with those that this code brings.
+
+    Newer code may have added to the schema while this process serves beside it: that is no fault,
+    unless a migration says of itself that older code must not go on.
+    """
+    applied = {number: sha256 for number, sha256, _ in rows}
+    breaking = {number for number, _, is_breaking in rows if is_breaking}
     known = {migration.number: migration.sha256 for migration in migrations()}
     if missing := sorted(known.keys() - applied.keys()):
         return f"migrations {missing} are missing; run `credit-ledger migrate`"
-    if unknown := sorted(applied.keys() - known.keys()):
+    if unknown := sorted((applied.keys() - known.keys()) & breaking):
         return f"migrations {unknown} are unknown: the database belongs to newer code"
     if edited := sorted(number for number in known if known[number] != applied[number]):
         return f"migrations {edited} differ from what was applied"

@@ -1,6 +1,8 @@
 """The smallest possible migration runner: numbered files, each once, in order.
 
-A file runs in one transaction and its digest is kept: editing an applied file is an error.
+A file runs in one transaction and its digest is kept: editing an applied file is an error. Files
+add: code that does not know them yet goes on serving. One that cannot says so in its first line,
+`-- breaking`, and older code stops when it has been applied.
 """
 
 from __future__ import annotations
@@ -22,8 +24,11 @@ CREATE TABLE IF NOT EXISTS public.ledger_migrations (
     number integer PRIMARY KEY,
     name text NOT NULL,
     sha256 text NOT NULL,
-    applied_at timestamptz NOT NULL DEFAULT now()
-)
+    applied_at timestamptz NOT NULL DEFAULT now(),
+    is_breaking boolean NOT NULL DEFAULT false
+);
+ALTER TABLE public.ledger_migrations
+ADD COLUMN IF NOT EXISTS is_breaking boolean NOT NULL DEFAULT false
 """
 
 
@@ -38,6 +43,11 @@ class Migration(NamedTuple):
     def sha256(self) -> str:
         """Digest of the file's text."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def is_breaking(self) -> bool:
+        """Code that does not know it must not serve any more."""
+        return self.text.startswith("-- breaking")
 
 
 def migrations() -> list[Migration]:
@@ -75,8 +85,9 @@ def _apply(connection: psycopg.Connection, migration: Migration) -> None:
     with connection.transaction():
         connection.execute(migration.text.encode())
         connection.execute(
-            "INSERT INTO public.ledger_migrations (number, name, sha256) VALUES (%s, %s, %s)",
-            (migration.number, migration.name, migration.sha256),
+            "INSERT INTO public.ledger_migrations (number, name, sha256, is_breaking)"
+            " VALUES (%s, %s, %s, %s)",
+            (migration.number, migration.name, migration.sha256, migration.is_breaking),
         )
 
 

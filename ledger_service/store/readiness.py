@@ -49,4 +49,4 @@ async def _fault(connection: Connection) -> str | None:
     if row is None or not row[0]:
         return "the database is read-only"
     applied = await (await connection.execute(_SQL["migrations"])).fetchall()
-    return compare_schema(dict(applied))
+    return compare_schema(applied)

@@ -61,7 +61,10 @@ def test_a_role_that_could_change_history_is_refused(
         ("GRANT TRUNCATE ON ledger.events TO {app}", "change or delete events"),
         ("DELETE FROM public.ledger_migrations WHERE number = 2", r"\[2\] are missing"),
         ("UPDATE public.ledger_migrations SET sha256 = 'x' WHERE number = 1", r"\[1\] differ"),
-        ("INSERT INTO public.ledger_migrations VALUES (99, 'x', 'x')", r"\[99\] are unknown"),
+        (
+            "INSERT INTO public.ledger_migrations VALUES (99, 'x', 'x', now(), true)",
+            r"\[99\] are unknown",
+        ),
         ("DROP TABLE public.ledger_migrations", "schema is missing"),
     ],
 )
@@ -72,6 +75,14 @@ def test_a_database_unfit_for_a_ledger_is_refused(
     as_superuser(database, statement)
     with pytest.raises(RefusedToStart, match=reason):
         check_boot(database.url)
+
+
+def test_older_code_goes_on_beside_what_newer_code_has_added(database: Database) -> None:
+    """A migration that this code does not know is no reason to stop, unless it says so."""
+    as_superuser(
+        database, "INSERT INTO public.ledger_migrations VALUES (99, 'x', 'x', now(), false)"
+    )
+    check_boot(database.url)
 
 
 def test_a_server_that_could_lose_commits_is_refused(durable_postgres: Cluster) -> None:

@@ -24,7 +24,7 @@ SELECT
     OR has_any_column_privilege('ledger.events', 'UPDATE')
 
 -- name: migrations
-SELECT number, sha256 FROM public.ledger_migrations ORDER BY number
+SELECT number, sha256, is_breaking FROM public.ledger_migrations ORDER BY number
 
 -- name: is_writable
 SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'

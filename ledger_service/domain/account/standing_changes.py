@@ -64,6 +64,9 @@ def decide_standing(world: World, command: ChangeStanding, now: datetime) -> Out
 def decide_schedules(world: World, command: SetSchedules, now: datetime) -> Outcome:
     """A schedule that keeps its id and its calendar goes on where it is; any other begins with
     its first period."""
+    before = world.accounts[command.owner]
+    if before and (need := need_of_lots(before, now, adds_lot=True)):
+        return need  # what they grant at once must find its place
     begun = _settled(world, command, now)
     if not isinstance(begun, Draft):
         return begun

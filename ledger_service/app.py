@@ -34,6 +34,7 @@ from ledger_service.api.reference import Reference
 from ledger_service.api.reference_page import reference_page
 from ledger_service.api.services import Services
 from ledger_service.api.statements import StatementsController
+from ledger_service.api.streams import StreamsController
 from ledger_service.api.webhooks import WebhooksController
 from ledger_service.api.work import WorkController
 from ledger_service.engine.engine import Engine
@@ -44,6 +45,7 @@ from ledger_service.generations.services import GenerationServices
 from ledger_service.media.library import MediaLibrary
 from ledger_service.settings import Settings, read_settings
 from ledger_service.signing import Signer
+from ledger_service.store.following import AccountFollower
 from ledger_service.store.generation_reads import GenerationReads
 from ledger_service.store.log_head import LogHead
 from ledger_service.store.pool import ReadPool
@@ -65,6 +67,7 @@ CONTROLLERS = (
     DebitsController,
     RefundsController,
     StatementsController,
+    StreamsController,
     LogController,
     ModelsController,
     GenerationsController,
@@ -122,13 +125,15 @@ def build_services(settings: Settings) -> Services:
     """All parts, not yet running. Raises `RefusedToStart` for secrets that are none."""
     vault = Vault(settings.master_key())
     pool = ReadPool(settings.database_url)
+    log_head = LogHead(pool)
     return Services(
         settings=settings,
         engine=Engine(settings.database_url, vault),
         pool=pool,
         reads=Reads(pool, vault),
         vault=vault,
-        log_head=LogHead(pool),
+        log_head=log_head,
+        follower=AccountFollower(pool, log_head),
         authenticator=Authenticator(pool),
         cursors=Cursors(settings.signing_secret()),
         readiness=Readiness(pool),

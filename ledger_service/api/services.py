@@ -12,6 +12,7 @@ from ledger_service.api.reference import Reference
 from ledger_service.engine.engine import Engine
 from ledger_service.generations.services import GenerationServices
 from ledger_service.settings import Settings
+from ledger_service.store.following import AccountFollower
 from ledger_service.store.log_head import LogHead
 from ledger_service.store.pool import ReadPool
 from ledger_service.store.readiness import Readiness
@@ -28,6 +29,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     reads: Reads
     vault: Vault
     log_head: LogHead
+    follower: AccountFollower
     authenticator: Authenticator
     cursors: Cursors
     readiness: Readiness

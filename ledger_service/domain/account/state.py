@@ -111,8 +111,11 @@ def burn_key(lot: Lot) -> tuple[int, datetime, bool, int, str]:
     )
 
 
-class Overflow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """What the head knows of live lots that it does not hold: they burn after those it holds."""
+class Overflow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the head knows of live lots that it does not hold: they burn after those it holds.
+
+    Most accounts have none, and then it takes two bytes of their head.
+    """
 
     count: int = 0
     remaining: int = 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,10 +64,14 @@ def from_query(dsn: str, query: str | sql.Composed) -> Balances:
 
 
 def _checked(row: tuple[Any, ...], where: str) -> tuple[str, int]:
-    if len(row) == 2 and row[0] is not None:
-        account_id, balance = row
-        # NUMERIC is what many a credits table has; a part of a credit is not a credit.
-        is_whole = not isinstance(balance, bool | str | None) and balance == int(balance)
-        if is_whole and abs(balance) <= BALANCE_MAX_CREDITS:
-            return str(account_id), int(balance)
+    if len(row) == 2 and row[0] is not None and (balance := _whole(row[1])) is not None:
+        return str(row[0]), balance
     raise RefusedToStart(f"{where}: not an account_id with a whole balance: {row!r}")
+
+
+def _whole(value: Any) -> int | None:
+    """Also of NUMERIC, which many a credits table has; a part of a credit is not a credit."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return None
+    is_whole = math.isfinite(value) and value == int(value)
+    return int(value) if is_whole and abs(int(value)) <= BALANCE_MAX_CREDITS else None

@@ -51,7 +51,7 @@ _CHECKS: Final = (
     FROM (
         SELECT r.line, d.change AS change,
             sum(r.change) OVER (PARTITION BY r.refund_of ORDER BY r.at, r.line) AS refunded
-        FROM rows r JOIN rows d ON d.name = r.refund_of WHERE r.refund_of IS NOT NULL
+        FROM rows r JOIN rows d ON d.name = r.refund_of AND d.op = 'debit'
     )
     WHERE refunded > -change
     """,

@@ -49,3 +49,5 @@ ASSET_MAX_BYTES: Final = 2 * 1024**3
 HOLD_TTL_DEFAULT_SECONDS: Final = 900
 HOLD_TTL_MAX_SECONDS: Final = 7 * 86_400
 """How long a hold may last, counted from when it is placed or extended."""
+BATCH_COMMANDS_MAX: Final = 1_000
+BATCH_BODY_MAX_BYTES: Final = 1024 * 1024

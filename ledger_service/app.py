@@ -16,6 +16,7 @@ from litestar.datastructures import State
 
 from ledger_service.api.accounts import AccountsController
 from ledger_service.api.auth import Authenticator
+from ledger_service.api.batches import BatchesController
 from ledger_service.api.cursors import Cursors
 from ledger_service.api.debits import DebitsController, RefundsController
 from ledger_service.api.dispatch import Dispatcher
@@ -66,6 +67,7 @@ CONTROLLERS = (
     GrantsController,
     DebitsController,
     RefundsController,
+    BatchesController,
     StatementsController,
     StreamsController,
     LogController,

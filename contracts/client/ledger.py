@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from contracts.api.accounts import Account
+from contracts.api.batches import BatchReply, BatchRequest
+from contracts.api.commands import CommandOutcome
 from contracts.api.common import Request
 from contracts.api.debits import DebitReply, DebitRequest, RefundReply, RefundRequest
 from contracts.api.generations import (
@@ -18,12 +21,15 @@ from contracts.client.transport import Client, segment
 
 Reply = TypeVar("Reply")
 
+BATCH_TIMEOUT_SECONDS: Final = 30.0
+
 
 class LedgerClient(Client):
     """One tenant's view of the ledger. Every method raises `LedgerRejected`, `LedgerUnavailable`.
 
     `key` is the idempotency key: the same key with the same request is one effect and one answer,
-    so a caller that got `LedgerUnavailable` asks again with the same key.
+    so a caller that got `LedgerUnavailable` asks again with the same key. With `dry_run` the reply
+    tells what would happen; nothing does, and the key is not used.
     """
 
     async def account(self, account_id: str, *, min_position: int | None = None) -> Account:
@@ -31,38 +37,91 @@ class LedgerClient(Client):
         query = None if min_position is None else {"min_position": str(min_position)}
         return await self._transport.call("GET", _account(account_id), Account, query=query)
 
-    async def grant(self, account_id: str, request: GrantRequest, *, key: str) -> GrantReply:
+    async def grant(
+        self, account_id: str, request: GrantRequest, *, key: str, dry_run: bool = False
+    ) -> GrantReply:
         """Give credits; the first grant opens the account."""
-        return await self._write(f"{_account(account_id)}/grants", GrantReply, request, key)
+        path = f"{_account(account_id)}/grants"
+        return await self._write(path, GrantReply, request, key, dry_run=dry_run)
 
-    async def debit(self, account_id: str, request: DebitRequest, *, key: str) -> DebitReply:
+    async def debit(
+        self, account_id: str, request: DebitRequest, *, key: str, dry_run: bool = False
+    ) -> DebitReply:
         """Spend credits; `insufficient_credits` carries `available`, `required`, `shortfall`."""
-        return await self._write(f"{_account(account_id)}/debits", DebitReply, request, key)
+        path = f"{_account(account_id)}/debits"
+        return await self._write(path, DebitReply, request, key, dry_run=dry_run)
 
     async def refund(
-        self, account_id: str, debit_id: str, request: RefundRequest, *, key: str
+        self,
+        account_id: str,
+        debit_id: str,
+        request: RefundRequest,
+        *,
+        key: str,
+        dry_run: bool = False,
     ) -> RefundReply:
         """Give credits of a debit back to the grants they came from."""
         path = f"{_account(account_id)}/debits/{segment(debit_id)}/refunds"
-        return await self._write(path, RefundReply, request, key)
+        return await self._write(path, RefundReply, request, key, dry_run=dry_run)
+
+    async def void_command(self, account_id: str, key: str) -> CommandOutcome:
+        """Make sure that nothing comes of the command with this key, unless it took effect already:
+        `voided` tells which."""
+        path = f"{_account(account_id)}/commands/{segment(key)}/void"
+        return await self._transport.call("POST", path, CommandOutcome, repeatable=True)
+
+    async def batch(
+        self, commands: Sequence[Mapping[str, Any]], *, dry_run: bool = False
+    ) -> BatchReply:
+        """Send up to 1,000 independent commands, each with `op` and `idempotency_key`; one that is
+        refused raises nothing, its result says so."""
+        return await self._transport.call(
+            "POST",
+            "/v1/batches",
+            BatchReply,
+            body=BatchRequest(commands=tuple(commands)),
+            query=_query(dry_run=dry_run),
+            repeatable=True,
+            timeout_seconds=BATCH_TIMEOUT_SECONDS,
+        )
 
     async def models(self) -> ModelsReply:
         """What can be generated, and for how many credits."""
         return await self._transport.call("GET", "/v1/models", ModelsReply)
 
-    async def request_generation(self, request: GenerationRequest, *, key: str) -> GenerationReply:
+    async def request_generation(
+        self, request: GenerationRequest, *, key: str, dry_run: bool = False
+    ) -> GenerationReply:
         """Ask for a generation; its price is debited in the same transaction."""
-        return await self._write("/v1/generations", GenerationReply, request, key)
+        path = "/v1/generations"
+        return await self._write(path, GenerationReply, request, key, dry_run=dry_run)
 
     async def generation(self, generation_id: str) -> Generation:
         """Where a generation stands now."""
         path = f"/v1/generations/{segment(generation_id)}"
         return await self._transport.call("GET", path, Generation)
 
-    async def _write(self, path: str, reply_type: type[Reply], request: Request, key: str) -> Reply:
+    async def _write(
+        self,
+        path: str,
+        reply_type: type[Reply],
+        request: Request,
+        key: str,
+        *,
+        dry_run: bool = False,
+    ) -> Reply:
         return await self._transport.call(
-            "POST", path, reply_type, body=request, idempotency_key=key
+            "POST",
+            path,
+            reply_type,
+            body=request,
+            query=_query(dry_run=dry_run),
+            idempotency_key=key,
         )
+
+
+def _query(*, dry_run: bool) -> dict[str, str] | None:
+    return {"dry_run": "true"} if dry_run else None
 
 
 def _account(account_id: str) -> str:

@@ -21,7 +21,7 @@ from ledger_service.engine.submission import Done, Submission
 from ledger_service.errors import NotCaughtUp, Rejected
 
 _ACCOUNT_ID: Final = re.compile(r"[A-Za-z0-9_\-.:]{1,128}")
-_REPLAYED: Final = (b"idempotent-replayed", b"true")
+REPLAYED: Final = (b"idempotent-replayed", b"true")
 API_KEY_SPACE: Final = "k"
 
 
@@ -114,7 +114,7 @@ class Call:
         """The answer to a keyed command; the first one again for a replay."""
         assert done.answer is not None, "a keyed command has an answer"
         if done.is_replay:
-            headers = (*headers, _REPLAYED)
+            headers = (*headers, REPLAYED)
             # A repeat may name the same things in another order; the vault has the first one's.
             if digest := private_digest(done.answer.event):
                 found = await self.services.reads.private([(done.answer.owner, digest)])

@@ -97,6 +97,8 @@ def case_of(caller: Caller, operation: Operation) -> Case:
     if operation.title == "POST /v1/accounts":
         ids["account_id"] = new_account()
     body = filled(copy.deepcopy(operation.endpoint.example), ids)
+    if operation.title == "POST /v1/batches":
+        del body["commands"][1:]  # in earnest, the others would see what the first one did
     address = re.sub(r"{(\w+)}", lambda found: ids[found[1]], operation.path)
     return Case(operation.endpoint.method, address, body)
 

@@ -25,8 +25,9 @@ from ledger_service.errors import CorruptHistory, LedgerError, OutcomeUnknown, R
 from ledger_service.store.vault import Sealed, Vault
 from ledger_service.store.writing import LOG, KeyRow, Loaded, Wanted, WritingConnection
 
-NEEDS_MAX: Final = 8
-"""Rounds of loading that one command may ask for under the same locks."""
+NEEDS_MAX: Final = 1_000
+"""Rounds of loading that one command may ask for under the same locks: a clawback asks again for
+each lot that it follows through transfers."""
 
 _VOIDED: Final = "command_voided.v1"
 _NOT_SEALED: Final = bytes(32).hex()

@@ -93,4 +93,4 @@ CREATE TABLE ledger.snapshots_due (
 GRANT SELECT, INSERT, DELETE ON
 ledger.entries, ledger.bearings, ledger.lot_uses, ledger.hold_changes, ledger.account_snapshots,
 ledger.past_lots, ledger.snapshots_due TO ledger_app;
-GRANT SELECT, UPDATE ON ledger.projections TO ledger_app;
+GRANT SELECT, UPDATE ON ledger.projections, ledger.snapshots_due TO ledger_app;

@@ -47,11 +47,12 @@ def settle(draft: Draft, owner: str) -> None:
     """Book what is due as the account stands now."""
     state = draft.account(owner)
     assert state is not None
-    if _next_period(state) <= draft.now:
+    if state.terms.schedules and _next_period(state) <= draft.now:
         _settle_periods(draft, owner)
     else:
         _expire(draft, owner, draft.now)
-    _announce(draft, owner)
+    if state.terms.thresholds.expiry_notice_seconds is not None:
+        _announce(draft, owner)
 
 
 def need_of_lots(state: AccountState, now: datetime, *, adds_lot: bool = False) -> Need | None:

@@ -32,6 +32,7 @@ _JSON: Final = re.compile(rb'\s*application/json\s*(;\s*charset="?utf-8"?\s*)?',
 _STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _MESSAGE: Final = re.compile(r"(.+?)(?: - at (?:`key` in )?`\$(.*)`)?", re.DOTALL)
 _NAMED_FIELD: Final = re.compile(r"Object (?:contains unknown|missing required) field `(.*)`")
+_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _DECODER: Final = msgspec.json.Decoder()
 _CANONICAL: Final = msgspec.json.Encoder(order="sorted")
 
@@ -144,7 +145,7 @@ def _check_metadata(metadata: Mapping[str, Any]) -> None:
 def _depth(raw: bytes) -> int:
     """The deepest nesting; brackets inside strings do not count."""
     depth = deepest = 0
-    for byte in _STRINGS.sub(b"", raw):
+    for byte in _STRINGS.sub(b"", raw).translate(None, _NO_BRACKETS):
         if byte in b"[{":
             depth += 1
             deepest = max(deepest, depth)

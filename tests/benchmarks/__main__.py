@@ -25,6 +25,7 @@ from deploy.run.host import free_port
 from deploy.run.postgres import DURABLE
 from ledger_service.audit.replay import replay
 from tests.benchmarks.engine import EngineBench
+from tests.benchmarks.holds import CROWDED, EMPTY, HoldBench
 from tests.benchmarks.load import Figures, Load
 from tests.fixtures import services
 from tests.fixtures.live import serve
@@ -58,7 +59,8 @@ def main() -> int:
         cluster = Cluster(folder)
         processes = Processes(folder)
         try:
-            rows = _engine_rows(cluster, options) + _http_rows(cluster, processes, options)
+            rows = _engine_rows(cluster, options) + _hold_rows(cluster, options)
+            rows += _http_rows(cluster, processes, options)
         finally:
             processes.end_all()
             cluster.process.stop()
@@ -75,6 +77,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="turns of each")
     parser.add_argument("--callers", type=int, default=64, help="commands in flight")
     parser.add_argument("--accounts", type=int, default=10_000, help="accounts when spread")
+    parser.add_argument("--open-holds", type=int, default=100_000, help="on one account")
     parser.add_argument("--folder", default=None, help="where the database lies")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser.parse_args()
@@ -99,6 +102,22 @@ def _engine_rows(cluster: Cluster, options: argparse.Namespace) -> list[Row]:
         _check(database)
         cluster.drop(database)
     return rows
+
+
+def _hold_rows(cluster: Cluster, options: argparse.Namespace) -> list[Row]:
+    database = cluster.new_database(TEMPLATE)
+    bench = HoldBench(database, options.open_holds, options.callers)
+    what = f"holds captured, {options.open_holds:,} open ones beside none"
+    _say(f"engine, {what}")
+    bench.prepare()
+    crowded, empty = _in_turns(
+        options,
+        partial(bench.rate, CROWDED, options.seconds),
+        partial(bench.rate, EMPTY, options.seconds),
+    )
+    _check(database)
+    cluster.drop(database)
+    return [Row(what=f"engine, {what}", ours=crowded, yardstick=empty)]
 
 
 def _http_rows(cluster: Cluster, processes: Processes, options: argparse.Namespace) -> list[Row]:

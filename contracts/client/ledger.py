@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from contracts.api.accounts import Account
 from contracts.api.batches import BatchReply, BatchRequest
 from contracts.api.commands import CommandOutcome
@@ -71,7 +73,7 @@ class LedgerClient(Client):
         return await self._transport.call("POST", path, CommandOutcome, repeatable=True)
 
     async def batch(
-        self, commands: Sequence[Mapping[str, Any]], *, dry_run: bool = False
+        self, commands: Sequence[Mapping[str, Any] | msgspec.Raw], *, dry_run: bool = False
     ) -> BatchReply:
         """Send up to 1,000 independent commands, each with `op` and `idempotency_key`; one that is
         refused raises nothing, its result says so."""

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -15,16 +16,18 @@ from ledger_service.errors import RefusedToStart, Unavailable
 from ledger_service.importing.comparing import Comparison, compare
 from ledger_service.importing.files import Format, Renames, read_file
 from ledger_service.importing.progress import ProgressLine
-from ledger_service.importing.remote import COMMANDS_MAX, Remote
+from ledger_service.importing.remote import Remote
 from ledger_service.importing.rows import FIELDS, BadRow, Step, read_step
 from ledger_service.importing.sending import (
     REFUSALS_MAX,
     Sender,
     Sent,
-    carry_out,
     refusal_of,
 )
 from ledger_service.importing.staging import FAULTS_MAX, Fault, Staging, Totals
+
+REHEARSED_AT_ONCE: Final = 500
+"""Rows of one dry run: of so many, commands of any length fit into a body."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,12 +139,12 @@ async def _rehearse(remote: Remote, staging: Staging) -> Sent:
     sent = Sent()
     line = ProgressLine("asking", staging.count_open())
     rows = iter(staging.steps(only_open=True))
-    while batch := list(itertools.islice(rows, COMMANDS_MAX // 2)):
+    while batch := list(itertools.islice(rows, REHEARSED_AT_ONCE)):
         grants = [row for row in batch if row.change > 0 and row.refund_of is None]
         sent.applied += len(batch) - len(grants)
         try:
             commands = [msgspec.Raw(row.command) for row in grants]
-            results = await carry_out(remote, commands, dry_run=True) if grants else []
+            results = await remote.carry_out(commands, dry_run=True) if grants else ()
         except LedgerUnavailable as error:
             raise Unavailable(f"the ledger: {error}") from None
         for row, result in zip(grants, results, strict=True):

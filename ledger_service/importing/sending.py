@@ -11,14 +11,16 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from contracts.client import LedgerRejected, LedgerUnavailable
-from contracts.problems import ProblemCode
-from ledger_service.errors import RefusedToStart, Unavailable
-from ledger_service.importing.remote import BATCH_MAX_BYTES, COMMANDS_MAX, Remote, Result
+from contracts.api.batches import BatchResult
+from contracts.client import LedgerUnavailable
+from contracts.limits import BATCH_COMMANDS_MAX
+from contracts.problems import Problem
+from ledger_service.errors import Unavailable
+from ledger_service.importing.remote import COMMANDS_MAX_BYTES, Remote
 from ledger_service.importing.staging import Answered, Staged, Staging
 
 AHEAD_MAX_ROWS: Final = 20_000
@@ -32,7 +34,7 @@ Progress = Callable[[int], None]
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A row that the ledger refused. The rows of its account that came after it were not sent."""
+    """A row that the ledger refused. Nothing more of its account was sent after its batch."""
 
     line: int
     account_id: str
@@ -50,6 +52,16 @@ class Sent(msgspec.Struct, kw_only=True):
     refusals: list[Refusal] = msgspec.field(default_factory=list)
 
 
+class _MadeDebit(msgspec.Struct, frozen=True, kw_only=True):
+    debit_id: str
+
+
+class _Made(msgspec.Struct, frozen=True, kw_only=True):
+    """What is read of an answer: the debit that refunds will name."""
+
+    debit: _MadeDebit | None = None
+
+
 class Queue:
     """Rows in the order of the file's accounts, given out in batches."""
 
@@ -64,13 +76,13 @@ class Queue:
         """The next batch; empty when there is nothing left."""
         self._read_ahead()
         batch: list[Staged] = []
-        room_bytes = BATCH_MAX_BYTES
+        room_bytes = COMMANDS_MAX_BYTES
         for account_id, rows in list(self._waiting.items()):
             is_credit = rows[0].change > 0
             while rows and (rows[0].change > 0) == is_credit:
                 # One more byte for the comma; a refund's command grows by the id of its debit.
                 size_bytes = len(rows[0].command) + 128
-                if len(batch) == COMMANDS_MAX or size_bytes > room_bytes:
+                if len(batch) == BATCH_COMMANDS_MAX or size_bytes > room_bytes:
                     return self._taken(batch)
                 room_bytes -= size_bytes
                 batch.append(rows.popleft())
@@ -132,11 +144,11 @@ class Sender:
         self.sent.held_back = self._queue.held_back
         return self.sent
 
-    async def _ask(self, batch: Sequence[Staged]) -> list[Result]:
+    async def _ask(self, batch: Sequence[Staged]) -> Sequence[BatchResult]:
         try:
-            return await carry_out(self._remote, [self._command(row) for row in batch])
+            return await self._remote.carry_out([self._command(row) for row in batch])
         except LedgerUnavailable:
-            return [Result(status=503, body={}) for _ in batch]
+            return [BatchResult(status=503, body=msgspec.Raw()) for _ in batch]
 
     def _command(self, row: Staged) -> msgspec.Raw:
         if row.refund_of is None:
@@ -146,14 +158,14 @@ class Sender:
         command = msgspec.json.decode(row.command)
         return msgspec.Raw(msgspec.json.encode({**command, "debit_id": debit_id}))
 
-    def _settle(self, batch: Sequence[Staged], results: Iterable[Result]) -> bool:
+    def _settle(self, batch: Sequence[Staged], results: Iterable[BatchResult]) -> bool:
         """Note the answers; whether there were any."""
         answered: list[Answered] = []
         unanswered: list[Staged] = []
         for row, result in zip(batch, results, strict=True):
             if result.status < 300:
                 outcome = "replayed" if result.replayed else "applied"
-                answered.append(Answered(row.line, outcome, _made(result.body)))
+                answered.append(Answered(row.line, outcome, _debit_id(result.body)))
             elif result.status == 429 or result.status >= 500:
                 unanswered.append(row)
             else:
@@ -165,38 +177,20 @@ class Sender:
         self.sent.applied += len(answered) - replayed
         return len(unanswered) < len(batch)
 
-    def _refuse(self, row: Staged, problem: dict[str, Any]) -> None:
+    def _refuse(self, row: Staged, body: msgspec.Raw) -> None:
         self._queue.stop(row.account_id)
         self.sent.refused += 1
         if len(self.sent.refusals) < REFUSALS_MAX:
-            self.sent.refusals.append(refusal_of(row, problem))
+            self.sent.refusals.append(refusal_of(row, body))
 
 
-async def carry_out(
-    remote: Remote, commands: Sequence[msgspec.Raw], *, dry_run: bool = False
-) -> list[Result]:
-    """Like `Remote.carry_out`. Raises `RefusedToStart` when the key may not do what is asked, for
-    then every row would be refused."""
-    try:
-        results = await remote.carry_out(commands, dry_run=dry_run)
-    except LedgerRejected as error:
-        raise RefusedToStart(f"the ledger refused: {error}") from None
-    for result in results:
-        if result.status == 403:
-            raise RefusedToStart(f"the key may not do this: {result.body.get('detail', '')}")
-    return results
+def refusal_of(row: Staged, body: bytes | msgspec.Raw) -> Refusal:
+    """What the ledger found wrong with a row: a problem document."""
+    problem, _ = Problem.parse(bytes(body))
+    detail = "; ".join(f"{error.pointer} {error.detail}" for error in problem.errors)
+    return Refusal(row.line, row.account_id, problem.code, detail or problem.detail)
 
 
-def refusal_of(row: Staged, problem: dict[str, Any]) -> Refusal:
-    """What the ledger found wrong with a row."""
-    detail = str(problem.get("detail", ""))
-    if problem.get("code") == ProblemCode.VALIDATION_FAILED:
-        detail = "; ".join(
-            f"{error.get('pointer')} {error.get('detail')}" for error in problem.get("errors", ())
-        )
-    return Refusal(row.line, row.account_id, str(problem.get("code", "")), detail)
-
-
-def _made(body: dict[str, Any]) -> str | None:
-    debit = body.get("debit")
-    return None if debit is None else debit["debit_id"]
+def _debit_id(body: bytes | msgspec.Raw) -> str | None:
+    made = msgspec.json.decode(body, type=_Made)
+    return None if made.debit is None else made.debit.debit_id

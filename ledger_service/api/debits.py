@@ -25,7 +25,9 @@ from ledger_service.domain.commands import DebitCredits, RefundDebit
 from ledger_service.domain.events.account import CreditsDebited, DebitRefunded
 from ledger_service.domain.ids import version_in
 from ledger_service.errors import Rejected
-from ledger_service.store.reads import HistoryFilter, Reads, StoredEvent
+from ledger_service.store.history import HistoryFilter
+from ledger_service.store.reads import Reads
+from ledger_service.store.stored import StoredEvent
 
 ALL_DEBITS = HistoryFilter(topics=("credits_debited.v1",))
 ALL_REFUNDS = HistoryFilter(topics=("debit_refunded.v1",))

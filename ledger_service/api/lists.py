@@ -11,7 +11,9 @@ from ledger_service.api.call import Call
 from ledger_service.api.query import PageQuery
 from ledger_service.api.shapes import Private, private_digest
 from ledger_service.errors import Rejected
-from ledger_service.store.reads import BEFORE_ALL, HistoryFilter, Reads, StoredEvent
+from ledger_service.store.history import BEFORE_ALL, HistoryFilter
+from ledger_service.store.reads import Reads
+from ledger_service.store.stored import StoredEvent
 
 Item = TypeVar("Item")
 
@@ -21,13 +23,12 @@ async def history_page(
 ) -> tuple[list[StoredEvent], str | None]:
     """The matching events of one page, newest first, and the cursor of the next page.
 
-    A page may hold fewer than `limit` events though more follow: one request looks at a bounded
-    stretch of the history. Raises `Rejected` when there is no such account.
+    Raises `Rejected` when there is no such account.
     """
     await call.at_least(query.min_position)
     owner, cursors = call.owner(account_id), call.services.cursors
     before = int(cursors.read(query.cursor, owner, wanted)) if query.cursor else BEFORE_ALL
-    page = await call.services.reads.history(owner, wanted, before, query.limit)
+    page = await call.services.reads.history.page(owner, wanted, before, query.limit)
     if page is None:
         raise Rejected(ProblemCode.ACCOUNT_NOT_FOUND)
     if page.next_before is None:

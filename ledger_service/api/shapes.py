@@ -24,7 +24,7 @@ from ledger_service.domain.events.account import (
     LotDerived,
     Slice,
 )
-from ledger_service.store.reads import StoredEvent
+from ledger_service.store.stored import StoredEvent
 
 Private = dict[str, Any]
 """What the vault keeps of a command: `reason` when it is free text, `metadata`."""

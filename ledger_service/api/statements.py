@@ -23,7 +23,7 @@ from ledger_service.domain.commands import VoidCommand
 from ledger_service.domain.events import TOPICS
 from ledger_service.domain.events.account import AccountEvent
 from ledger_service.errors import Rejected
-from ledger_service.store.reads import HistoryFilter
+from ledger_service.store.history import HistoryFilter
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 

@@ -1,14 +1,25 @@
-"""Which things bear a caller's reference: the trail of one business fact through a tenant."""
+"""What events concern: the things that bear a caller's reference, the lots that pay, the holds."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from ledger_service.domain.events import Event
-from ledger_service.domain.events.account import CreditsDebited, CreditsGranted
+from ledger_service.domain.events.account import (
+    AccountEvent,
+    CreditsDebited,
+    CreditsGranted,
+    Slice,
+)
 from ledger_service.domain.events.clawbacks import GrantClawedBack
 from ledger_service.domain.events.generation import GenerationRequested
-from ledger_service.domain.events.holds import HoldCaptured, HoldPlaced
+from ledger_service.domain.events.holds import (
+    HoldCaptured,
+    HoldEnded,
+    HoldExtended,
+    HoldPlaced,
+    HoldsReleased,
+)
 from ledger_service.domain.events.standing import SchedulesSet
 
 
@@ -46,6 +57,20 @@ def bearings_of(event: Event) -> tuple[Bearing, ...]:
                 for schedule in event.schedules
             ]
             return tuple([bearing for each in found for bearing in each])
+    return ()
+
+
+def uses_of(event: AccountEvent) -> tuple[Slice, ...]:
+    """What a debit took from lots."""
+    return event.slices if isinstance(event, CreditsDebited | HoldCaptured) else ()
+
+
+def changed_holds(event: AccountEvent) -> tuple[str, ...]:
+    """Ids of the holds that the event placed or changed."""
+    if isinstance(event, HoldPlaced | HoldExtended | HoldEnded):
+        return (event.hold.hold_id,)
+    if isinstance(event, HoldsReleased):
+        return tuple([part.grant_id for part in event.holds])
     return ()
 
 

@@ -9,16 +9,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ledger_service.domain.account.entries import entry_type, movement_of, reference_of
-from ledger_service.domain.bearings import bearings_of
+from ledger_service.domain.bearings import bearings_of, changed_holds, uses_of
 from ledger_service.domain.events import Event
-from ledger_service.domain.events.account import AccountEvent, CreditsDebited, Slice
-from ledger_service.domain.events.holds import (
-    HoldCaptured,
-    HoldEnded,
-    HoldExtended,
-    HoldPlaced,
-    HoldsReleased,
-)
+from ledger_service.domain.events.account import AccountEvent
 from ledger_service.domain.ids import split_owner
 from ledger_service.store.arrays import plain_array, text_array, time_array
 
@@ -104,17 +97,3 @@ def entry_row(place: Place, event: AccountEvent) -> EntryRow:
         reference_of(event),
         place.actor,
     )
-
-
-def uses_of(event: AccountEvent) -> tuple[Slice, ...]:
-    """What a debit took from lots."""
-    return event.slices if isinstance(event, CreditsDebited | HoldCaptured) else ()
-
-
-def changed_holds(event: AccountEvent) -> tuple[str, ...]:
-    """Ids of the holds that the event placed or changed."""
-    if isinstance(event, HoldPlaced | HoldExtended | HoldEnded):
-        return (event.hold.hold_id,)
-    if isinstance(event, HoldsReleased):
-        return tuple([part.grant_id for part in event.holds])
-    return ()

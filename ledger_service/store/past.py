@@ -6,12 +6,13 @@ History does not change, so what was read at a point can be read again for ever.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
 from ledger_service.domain.account.state import Lot
+from ledger_service.domain.bearings import changed_holds
 from ledger_service.domain.events.holds import (
     HoldAfter,
     HoldEnded,
@@ -31,6 +32,8 @@ EVENTS_MAX: Final = 20_000
 """Events that one read folds; only while the projections are far behind are there more."""
 
 Result = TypeVar("Result")
+_TICK: Final = timedelta(microseconds=1)
+"""The database's instants are no finer."""
 _HoldEvent = HoldPlaced | HoldExtended | HoldEnded | HoldsReleased
 
 
@@ -60,8 +63,8 @@ class Past:
         """The account at an instant; None before it was opened."""
 
         async def work(connection: Connection) -> Moment | None:
-            values = (owner, at.isoformat())
-            return await _moment(connection, "version_at_instant", values, at)
+            values = (owner, (at + _TICK).isoformat())
+            return await _moment(connection, "version_before_instant", values, at)
 
         return await self._pool.read(work)
 
@@ -199,11 +202,7 @@ async def _changes(
     in_order = {at: (topic, state) for at, topic, state in sorted(rows)}
     events = [account_event(topic, state) for topic, state in in_order.values()]
     return [
-        event for event in events if isinstance(event, _HoldEvent) and _names(event) & set(wanted)
+        event
+        for event in events
+        if isinstance(event, _HoldEvent) and not set(wanted).isdisjoint(changed_holds(event))
     ]
-
-
-def _names(event: _HoldEvent) -> set[str]:
-    if isinstance(event, HoldsReleased):
-        return {part.grant_id for part in event.holds}
-    return {event.hold.hold_id}

@@ -33,13 +33,13 @@ FROM search AS s
 JOIN ledger.events AS e ON e.owner = $1 AND e.stream = $1 AND e.version = s.low
 WHERE s.low = s.high
 
--- name: version_at_instant
+-- name: version_before_instant
 WITH RECURSIVE search (low, high) AS (
     SELECT 0::bigint, h.version FROM ledger.heads AS h WHERE h.owner = $1::text AND h.stream = $1
     UNION ALL
     SELECT
-        CASE WHEN e.recorded_at <= $2::timestamptz THEN e.version ELSE s.low END,
-        CASE WHEN e.recorded_at <= $2 THEN s.high ELSE e.version - 1 END
+        CASE WHEN e.recorded_at < $2::timestamptz THEN e.version ELSE s.low END,
+        CASE WHEN e.recorded_at < $2 THEN s.high ELSE e.version - 1 END
     FROM search AS s
     JOIN ledger.events AS e
         ON e.owner = $1 AND e.stream = $1 AND e.version = (s.low + s.high + 1) / 2

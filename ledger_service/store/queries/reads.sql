@@ -30,28 +30,6 @@ SELECT log, position, owner, stream, version, topic, state, recorded_at, actor, 
     trace_id
 FROM ledger.events WHERE owner = $1 AND key_space = $2 AND key_digest = $3
 
--- name: history
--- A page of an account's events, newest first, from a bounded stretch of its history: the row of
--- the stretch always comes, with its matches beside it.
-WITH stretch AS MATERIALIZED (
-    SELECT log, position, owner, stream, version, topic, state, recorded_at, actor
-    FROM ledger.events
-    WHERE owner = $1 AND stream = $1 AND version < $2
-    ORDER BY version DESC LIMIT $3
-),
-matches AS (
-    SELECT * FROM stretch
-    WHERE ($4::text[] IS NULL OR topic = ANY ($4))
-        AND ($5::timestamptz IS NULL OR recorded_at >= $5)
-        AND ($6::timestamptz IS NULL OR recorded_at < $6)
-        AND ($7::text IS NULL OR actor = $7)
-        AND ($8::text IS NULL OR convert_from(state, 'UTF8')::jsonb ->> 'reference' = $8)
-    ORDER BY version DESC LIMIT $9
-)
-SELECT (SELECT min(version) FROM stretch) AS stretch_from, m.*
-FROM (SELECT 1) AS always LEFT JOIN matches AS m ON true
-ORDER BY m.version DESC
-
 -- name: refunded
 SELECT debit_id, refunded FROM ledger.debit_refunds
 WHERE owner = $1 AND debit_id = ANY ($2::text[])

@@ -180,6 +180,12 @@ def bench(args: list[str]) -> None:
     become("-m", "tests.benchmarks", *args)
 
 
+def oracle(args: list[str]) -> None:
+    """Judge the service by a second, naive model of the law; 1 when they disagree."""
+    ensure_environment("dev")
+    become("-m", "tests.oracle", *args)
+
+
 def fmt(args: list[str]) -> None:
     """Put the code into the one format, and mend what ruff can mend."""
     ensure_environment("dev")
@@ -218,6 +224,7 @@ TARGETS: dict[str, tuple[Callable[[list[str]], None], str]] = {
     "test": (all_tests, "every test, on real PostgreSQL and Valkey"),
     "test-fast": (fast_tests, "the tests that need no server"),
     "bench": (bench, "throughput as ratios against yardsticks"),
+    "oracle": (oracle, "random commands, every answer judged by a second model of the law"),
     "fmt": (fmt, "format the code"),
     "lock": (lock, "resolve deploy/requirements/*.in into hash-locked *.txt"),
     "clean": (clean, "remove .venv, .tools and caches; keeps .run"),

@@ -53,6 +53,8 @@ class Ground:
         if name not in self.accounts:
             raise Refused("account_not_found", account_id=name)
         account = self.accounts[name]
+        assert self.now >= account.seen_at, "time goes back"
+        account.seen_at = self.now
         self.touched.add(name)
         settle(self, account)
         return account
@@ -212,7 +214,8 @@ def _due(ground: Ground, account: Account) -> list[Step]:
             found.append((ends, 0, lambda lot=lot: _expire(ground, account, lot)))  # type: ignore[misc]
     for schedule in account.schedules.values():
         begins = _begins(schedule, account.granted_periods.get(schedule.id, 0))
-        if begins <= ground.now and account.status != "closed":
+        is_over = schedule.ends_at is not None and begins >= schedule.ends_at
+        if begins <= ground.now and not is_over and account.status != "closed":
             found.append((begins, 1, lambda plan=schedule: _recur(ground, account, plan)))  # type: ignore[misc]
     return found
 
@@ -247,7 +250,7 @@ def _recur(ground: Ground, account: Account, schedule: Schedule) -> None:
         source=schedule.source,
         priority=schedule.priority,
         effective_at=_begins(schedule, number),
-        expires_at=_begins(schedule, number + 1),
+        expires_at=None if schedule.lasts is None else _begins(schedule, number + schedule.lasts),
         unit_cost=schedule.unit_cost,
         restrict_to=schedule.restrict_to,
     )
@@ -257,7 +260,8 @@ def _recur(ground: Ground, account: Account, schedule: Schedule) -> None:
 
 
 def _begins(schedule: Schedule, number: int) -> int:
-    return period_start(schedule.starts_at, schedule.time_zone, schedule.every, number)
+    periods = number * schedule.every
+    return period_start(schedule.starts_at, schedule.time_zone, schedule.unit, periods)
 
 
 def _first_after(schedule: Schedule, at: int) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.oracle.model import World
-from tests.oracle.things import Account, Limit, Schedule, Terms
+from tests.oracle.things import DAY, Account, Limit, Schedule, Terms
 
 SECOND = 1_000_000
 TENTH = SECOND // 10
@@ -224,8 +224,8 @@ def _change_limit(rng: random.Random, world: World, account: Account, now: int) 
 
 def _limits(rng: random.Random, world: World, account: Account, now: int) -> Move:
     some = [
-        Limit(id="a", amount=rng.randint(30, 200), window=rng.choice(("hour", "day", "month"))),
-        Limit(id="b", amount=rng.randint(30, 200), window=rng.choice(("day", "week"))),
+        Limit(id="a", amount=rng.randint(30, 200), window=rng.choice(("day", "month"))),
+        Limit(id="b", amount=rng.randint(60, 300), window="lifetime"),
     ]
     return Move(
         "set_limits", {"account": account.id, "limits": tuple(rng.sample(some, rng.randint(0, 2)))}
@@ -233,12 +233,15 @@ def _limits(rng: random.Random, world: World, account: Account, now: int) -> Mov
 
 
 def _schedules(rng: random.Random, world: World, account: Account, now: int) -> Move:
-    every = rng.choice(("day", "week", "month"))
-    ago = rng.randint(0, 3) * {"day": 1, "week": 7, "month": 31}[every] * 86_400 * SECOND
+    unit = rng.choice(("day", "week", "month", "year"))
+    ago = rng.randint(0, 3) * {"day": 1, "week": 7, "month": 31, "year": 365}[unit] * DAY
     schedule = Schedule(
         id=f"plan-{rng.randint(1, 2)}",
         amount=rng.randint(5, 40),
-        every=every,
+        unit=unit,
+        every=rng.choice((1, 1, 1, 2)),
+        ends_at=rng.choice((None, None, now + SECOND)),
+        lasts=rng.choice((1, 1, 1, 2, None)),
         starts_at=now // SECOND * SECOND - ago + rng.randint(-3, 3) * SECOND,
         time_zone=rng.choice(("UTC", "Europe/Berlin", "Asia/Kolkata")),
         rollover_cap=rng.choice((0, 10, 50)),

@@ -19,7 +19,7 @@ def instant(at: int) -> datetime:
     return EPOCH + timedelta(microseconds=at)
 
 
-def period_start(starts_at: int, time_zone: str, every: str, number: int) -> int:
+def period_start(starts_at: int, time_zone: str, unit: str, number: int) -> int:
     """When period `number` begins: the first one's wall time, so many periods later.
 
     A skipped wall time counts with the offset before the change, one that comes twice the first
@@ -27,36 +27,28 @@ def period_start(starts_at: int, time_zone: str, every: str, number: int) -> int
     """
     zone = ZoneInfo(time_zone)
     first = instant(starts_at).astimezone(zone).replace(tzinfo=None)
-    wall = _later(first, every, number)
+    wall = _later(first, unit, number)
     return micros(wall.replace(tzinfo=zone, fold=0).astimezone(UTC))
 
 
-def _later(wall: datetime, every: str, number: int) -> datetime:
-    if every == "hour":
-        return wall + timedelta(hours=number)
-    if every == "day":
+def _later(wall: datetime, unit: str, number: int) -> datetime:
+    if unit == "day":
         return wall + timedelta(days=number)
-    if every == "week":
+    if unit == "week":
         return wall + timedelta(weeks=number)
-    months = wall.month - 1 + number * {"month": 1, "quarter": 3, "year": 12}[every]
+    months = wall.month - 1 + number * {"month": 1, "year": 12}[unit]
     year, month = wall.year + months // 12, months % 12 + 1
     day = min(wall.day, calendar.monthrange(year, month)[1])
     return wall.replace(year=year, month=month, day=day)
 
 
-def window(every: str, now: int) -> tuple[int, int | None]:
+def window(kind: str, now: int) -> tuple[int, int | None]:
     """The window of `now` in UTC: its first instant and that of the next one."""
     at = instant(now)
     midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
-    if every == "total":
+    if kind == "lifetime":
         return 0, None
-    if every == "hour":
-        begins = at.replace(minute=0, second=0, microsecond=0)
-        return micros(begins), micros(begins + timedelta(hours=1))
-    if every == "day":
+    if kind == "day":
         return micros(midnight), micros(midnight + timedelta(days=1))
-    if every == "week":
-        monday = midnight - timedelta(days=midnight.weekday())
-        return micros(monday), micros(monday + timedelta(days=7))
     first = midnight.replace(day=1)
     return micros(first), micros(_later(first.replace(tzinfo=None), "month", 1).replace(tzinfo=UTC))

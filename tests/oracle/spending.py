@@ -112,10 +112,10 @@ def expire_hold(ground: Ground, account: str, hold: str) -> dict[str, Any]:
 
 
 def extend(ground: Ground, account: str, hold: str, ttl: int) -> dict[str, Any]:
-    """A hold lasts until `ttl` from now."""
+    """A hold lasts until `ttl` from now, and never shorter than it did."""
     there = ground.settled(account)
     found = _open_hold(there, hold)
-    found.expires_at = ground.now + ttl
+    found.expires_at = max(found.expires_at, ground.now + ttl)
     return {"hold": found.id, "amount": found.amount, "expires_at": found.expires_at}
 
 
@@ -138,10 +138,10 @@ def refund(ground: Ground, account: str, debit: str, amount: int | None = None) 
     cancelled = min(on_credit, there.o)
     there.o -= cancelled
     lots: Pairs = [(lot.id, part) for lot, part in freed]
+    _free_all(ground, there, freed)
     if restored := on_credit - cancelled:
         terms = Terms(source="adjustment", effective_at=ground.now)
         ground.repay(there, ground.add_lot(there, "restored", restored, terms))
-    _free_all(ground, there, freed)
     return {"debit": found.id, "amount": amount, "lots": lots, "restored": restored}
 
 
@@ -214,7 +214,8 @@ def _check_limits(ground: Ground, there: Account, amount: int, spender: str | No
         if limit.spender not in (None, spender):
             continue
         begins, resets = window(limit.window, ground.now)
-        usage = there.usage.get(limit.id)
+        counter = f"{limit.id}/{spender}" if limit.per_spender else limit.id
+        usage = there.usage.get(counter)
         used = usage.used if usage and usage.window == begins else 0
         if used + amount > limit.amount:
             raise Refused(
@@ -225,20 +226,20 @@ def _check_limits(ground: Ground, there: Account, amount: int, spender: str | No
                 required=amount,
                 resets_at=resets,
             )
-        counts.append(Count(limit.id, begins, amount))
+        counts.append(Count(counter, begins, amount))
     return counts
 
 
 def _count(there: Account, counts: list[Count]) -> None:
     for count in counts:
-        usage = there.usage.get(count.limit_id)
+        usage = there.usage.get(count.counter)
         if usage is None or usage.window != count.window:
-            usage = there.usage[count.limit_id] = Usage(count.window, 0)
+            usage = there.usage[count.counter] = Usage(count.window, 0)
         usage.used += count.amount
 
 
 def _give_back(there: Account, counts: list[Count], amount: int) -> None:
     for count in counts:
-        usage = there.usage.get(count.limit_id)
+        usage = there.usage.get(count.counter)
         if usage and usage.window == count.window:
             usage.used -= min(amount, usage.used)

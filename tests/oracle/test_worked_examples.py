@@ -137,9 +137,7 @@ def test_missed_periods_are_granted_and_roll_over() -> None:
     """Each period's grant expires at its end, and lives on up to the cap until the next one."""
     do = Example()
     do("open")
-    monthly = Schedule(
-        id="m", amount=100, every="month", starts_at=31 * DAY - HOUR, rollover_cap=30
-    )
+    monthly = Schedule(id="m", amount=100, unit="month", starts_at=31 * DAY - HOUR, rollover_cap=30)
     do("set_schedules", schedules=(monthly,))
     do.now = 31 * DAY
     do("touch")

@@ -91,7 +91,7 @@ class Lot:
 class Count:
     """What a spend has added to the counter of a limit, in the window that began at `window`."""
 
-    limit_id: str
+    counter: str
     window: int
     amount: int
 
@@ -135,11 +135,12 @@ class Debit:
 
 @dataclass(frozen=True)
 class Limit:
-    """At most `amount` credits per window; of one spender, or of all of them."""
+    """At most `amount` per window: of all spenders together, of each one, or of the one named."""
 
     id: str
     amount: int
     window: str = "day"
+    per_spender: bool = False
     spender: str | None = None
 
 
@@ -157,8 +158,11 @@ class Schedule:
 
     id: str
     amount: int
-    every: str
+    unit: str
     starts_at: int
+    every: int = 1
+    ends_at: int | None = None
+    lasts: int | None = 1
     time_zone: str = "UTC"
     rollover_cap: int = 0
     source: str = "subscription"
@@ -186,6 +190,7 @@ class Account:
     id: str
     stream: bytes
     opened_at: int
+    seen_at: int = 0
     limit: int = 0
     status: str = "active"
     merged_into: str | None = None

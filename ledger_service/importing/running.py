@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,21 +79,26 @@ async def run_import(plan: Plan) -> Report:
     """Import the file. Raises `RefusedToStart` and `Unavailable`; then the same import may be run
     again, whatever has become of this one."""
     try:
-        fingerprint = plan.fingerprint()
+        with Staging(plan.state, plan.fingerprint(), resume=plan.resume) as staging:
+            faults = [] if staging.is_resumed else stage(plan, staging)
+            if faults:
+                return _report(plan, None, faults)
+            return await _run_staged(plan, staging)
     except OSError as error:
-        raise RefusedToStart(f"{plan.file}: {error.strerror}") from None
-    with Staging(plan.state, fingerprint, resume=plan.resume) as staging:
-        faults = [] if staging.is_resumed else stage(plan, staging)
-        if faults:
-            return _report(plan, None, faults)
-        async with Remote(plan.url, plan.api_key) as remote:
-            sent = await (_rehearse if plan.is_dry_run else _send)(remote, staging)
-            totals = staging.totals()
-            line = ProgressLine("comparing", totals.accounts)
-            comparison = await compare(remote, staging.balances(), line)
-            line.end()
-        if plan.is_dry_run or not sent.refused:
-            staging.discard()
+        raise RefusedToStart(f"{error.filename}: {error.strerror}") from None
+    except sqlite3.Error as error:
+        raise RefusedToStart(f"{plan.state}: {error}") from None
+
+
+async def _run_staged(plan: Plan, staging: Staging) -> Report:
+    async with Remote(plan.url, plan.api_key) as remote:
+        sent = await (_rehearse if plan.is_dry_run else _send)(remote, staging)
+        totals = staging.totals()
+        line = ProgressLine("comparing", totals.accounts)
+        comparison = await compare(remote, staging.balances(), line)
+        line.end()
+    if plan.is_dry_run or not sent.refused:
+        staging.discard()
     return _report(plan, totals, [], sent, comparison)
 
 

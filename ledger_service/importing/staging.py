@@ -141,6 +141,8 @@ class Staging:
                     where = "SELECT line FROM rows WHERE name = ?"
                     (first,) = connection.execute(where, (step.name,)).fetchone()
                     faults.append(Fault(step.line, f"id: the same as on line {first}"))
+                if len(faults) == FAULTS_MAX:
+                    break
         return faults
 
     def check(self) -> list[Fault]:

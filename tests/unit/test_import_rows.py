@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
 from collections.abc import Iterator
@@ -10,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ledger_service.errors import RefusedToStart
 from ledger_service.importing.files import Format, format_of, read_file
 from ledger_service.importing.rows import BadRow, from_text, read_step
-from ledger_service.importing.running import Plan, stage
+from ledger_service.importing.running import Plan, run_import, stage
 from ledger_service.importing.sending import Queue
 from ledger_service.importing.staging import Fault, Staged, Staging, Totals
 
@@ -247,6 +249,18 @@ def test_a_history_that_cannot_have_been_names_the_line(
     faults, _, _ = staged(tmp_path, *rows)
     assert [found.line for found in faults] == [fault[0]]
     assert fault[1] in faults[0].detail
+
+
+def test_a_place_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
+    """The file is put in order beside itself, or the import does not start."""
+    path = tmp_path / "rows.ndjson"
+    path.write_text(json.dumps(GRANT))
+    plan = Plan(file=path, file_format=Format.NDJSON, renames={}, url="", api_key="")
+    (plan.state / "in the way").mkdir(parents=True)
+    with pytest.raises(RefusedToStart, match="import"):
+        asyncio.run(run_import(plan))
+    with pytest.raises(RefusedToStart, match="none"):
+        asyncio.run(run_import(replace(plan, file=tmp_path / "none")))
 
 
 def numbered(account_id: str, changes: list[int]) -> Iterator[Staged]:

@@ -14,10 +14,11 @@ from contracts.api.keys import Scope
 from contracts.problems import ProblemCode
 from ledger_service.api.call import Call
 from ledger_service.api.endpoint import get, patch, post
+from ledger_service.api.etags import is_known, not_modified, tagged_reply
 from ledger_service.api.http_reply import HttpReply, json_reply
 from ledger_service.api.orders import Order
+from ledger_service.api.past import PastQuery, moment_of
 from ledger_service.api.private import kept
-from ledger_service.api.query import ReadQuery
 from ledger_service.api.shapes import account_of
 from ledger_service.domain.account.state import NEVER, AccountState
 from ledger_service.domain.commands import ChangeCreditLimit, OpenAccount
@@ -87,20 +88,24 @@ class AccountsController(Controller):
         summary="Read an account and its balance",
         problems=(ProblemCode.ACCOUNT_NOT_FOUND,),
     )
-    async def read_account(self, call: Call, account_id: str, query: ReadQuery) -> HttpReply:
-        """The account as it stands now, however long its history.
+    async def read_account(self, call: Call, account_id: str, query: PastQuery) -> HttpReply:
+        """The account as it stands now, however long its history; or as it was, with `at` or
+        `at_position`, its balance as of that time.
 
         `posted`: unspent credits, held ones included, less debt. `available`: what a spend may
         take now. The answer carries an ETag; send it back as If-None-Match to get 304 while
         nothing has changed, expiry included.
         """
-        await call.at_least(query.min_position)
-        view = await call.services.reads.account(call.owner(account_id))
+        owner, reads = call.owner(account_id), call.services.reads
+        if moment := await moment_of(call, owner, query):
+            then = await reads.past.account(owner, moment)
+            return tagged_reply(call, account_of(then.state, then.position, then.now))
+        view = await reads.account(owner)
         if view is None:
             raise Rejected(ProblemCode.ACCOUNT_NOT_FOUND)
         etag = _etag(view)
-        if _has(call.headers.every(b"if-none-match"), etag):
-            return HttpReply(b"", 304, headers=((b"etag", etag),))
+        if is_known(call, etag):
+            return not_modified(etag)
         return json_reply(
             account_of(view.state, view.position, view.now), headers=((b"etag", etag),)
         )
@@ -114,8 +119,3 @@ def _etag(view: AccountView) -> bytes:
         instants += [lot.effective_at, lot.expires_at or lot.effective_at]
     changes = [milliseconds_of(at) for at in instants if view.now < at < NEVER]
     return b'"%d-%d"' % (view.state.version, min(changes, default=0))
-
-
-def _has(given: list[bytes], etag: bytes) -> bool:
-    tags = {tag.strip().removeprefix(b"W/") for value in given for tag in value.split(b",")}
-    return etag in tags or b"*" in tags

@@ -20,7 +20,9 @@ from ledger_service.api.operations import Operation, operations
 
 Answer = Callable[[Any, Any], Awaitable[HttpReply]]
 
-_PARAMETER: Final = re.compile(r"{\w+}")
+_PARAMETER: Final = re.compile(r"{(\w+)}")
+# A path is taken as it stands, slashes and all, at the end of an address.
+_GROUPS: Final = {"str": "([^/]+)", "path": r"([\s\S]+)"}
 
 
 class DirectRequest:
@@ -40,7 +42,7 @@ class Dispatcher:
     def __init__(self, app: Litestar, controllers: Iterable[type[Controller]]) -> None:
         self._app = app
         found = [
-            o for o in operations(controllers) if all(kind == "str" for _, kind in o.parameters)
+            o for o in operations(controllers) if all(kind in _GROUPS for _, kind in o.parameters)
         ]
         methods = {operation.endpoint.method for operation in found}
         self._routes = {
@@ -70,7 +72,7 @@ class Routes:
         for number, operation in enumerate(found):
             names = tuple(name for name, _ in operation.parameters)
             self._answers[f"o{number}"] = (operation.answer, groups + 1, names)
-            path = _PARAMETER.sub("([^/]+)", operation.path)
+            path = _pattern_of(operation)
             patterns.append(f"(?P<o{number}>{path})")
             groups += 1 + len(names)
         self._pattern = re.compile("|".join(patterns))
@@ -86,3 +88,8 @@ class Routes:
         values = map(unquote, match.groups()[first : first + len(names)])
         scope["path_params"] = dict(zip(names, values, strict=True))
         return answer
+
+
+def _pattern_of(operation: Operation) -> str:
+    kinds = dict(operation.parameters)
+    return _PARAMETER.sub(lambda found: _GROUPS[kinds[found[1]]], operation.path)

@@ -18,7 +18,8 @@ from ledger_service.api.query import Query
 VERSION: Final = "1"
 _REF: Final = "#/components/schemas/{name}"
 _PROBLEM_REF: Final = {"$ref": _REF.format(name="Problem")}
-_IN_PATH: Final = {"str": {"type": "string", "minLength": 1}, "int": {"type": "integer"}}
+_TEXT_IN_PATH: Final = {"type": "string", "minLength": 1}
+_IN_PATH: Final = {"str": _TEXT_IN_PATH, "path": _TEXT_IN_PATH, "int": {"type": "integer"}}
 _ACCOUNT_ID: Final = {
     "type": "string",
     "minLength": 1,

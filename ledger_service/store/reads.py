@@ -96,6 +96,14 @@ class Reads:
         """One lot, or none; None when there is no such account."""
         return await self._lots(owner, "lot", (owner, grant_id))
 
+    async def derived_lots(
+        self, owner: str, grant_id: str, before: str | None, limit: int
+    ) -> list[tuple[str, Lot]]:
+        """Lots that came from a lot, newest first, each with its owner; of what they are now only
+        what never changes is to be relied on."""
+        rows = await self._rows("derived_lots", (owner, grant_id, before, limit))
+        return [(whose, decode_lot(state)) for whose, state in rows]
+
     async def _lots(self, owner: str, name: str, values: tuple[Any, ...]) -> LotsView | None:
         async def work(connection: Connection) -> LotsView | None:
             async with snapshot(connection):

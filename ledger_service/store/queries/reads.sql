@@ -20,6 +20,11 @@ ORDER BY grant_id DESC LIMIT $3
 -- name: lot
 SELECT place, state FROM ledger.lots WHERE owner = $1 AND grant_id = $2
 
+-- name: derived_lots
+SELECT owner, state FROM ledger.lots
+WHERE origin_owner = $1 AND origin = $2 AND ($3::text IS NULL OR grant_id < $3)
+ORDER BY grant_id DESC LIMIT $4
+
 -- name: events_at
 SELECT log, position, owner, stream, version, topic, state, recorded_at, actor, fingerprint,
     trace_id

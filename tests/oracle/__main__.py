@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import httpx
-
-from tests.fixtures.live import environment, serve
+from tests.fixtures.hand_worker import HandWorker
+from tests.fixtures.live import Caller, LiveLedger, environment, serve
 from tests.fixtures.services import TEMPLATE, Cluster, Processes, scratch_folder
 from tests.oracle.driving import EVERY_COMMAND, Drive
 from tests.oracle.families import Family
@@ -37,13 +36,13 @@ def main() -> int:
     seed = random.randrange(10**6) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)
     if options.url:
-        return _drive(options.url, options.key or "", seed, options)
-    with _own_ledger(clockwork=not options.no_clockwork) as (url, key):
-        return _drive(url, key, seed, options)
+        return _drive(Caller(options.url, options.key), None, seed, options)
+    with _own_ledger(clockwork=not options.no_clockwork) as live:
+        return _drive(live.caller, HandWorker(live.worker), seed, options)
 
 
 @contextmanager
-def _own_ledger(*, clockwork: bool) -> Iterator[tuple[str, str]]:
+def _own_ledger(*, clockwork: bool) -> Iterator[LiveLedger]:
     """A PostgreSQL, a ledger and a clockwork of this run alone."""
     with scratch_folder() as folder, TemporaryDirectory() as logs:
         cluster, processes = Cluster(folder), Processes(Path(logs))
@@ -52,30 +51,32 @@ def _own_ledger(*, clockwork: bool) -> Iterator[tuple[str, str]]:
             if clockwork:
                 env = environment(live.database, Path(logs))
                 processes.start("ledger_service", "clockwork", env=env)
-            yield live.url, live.caller.key or ""
+            yield live
+            live.close()
             assert "Traceback" not in live.process.text(), live.process.text()[-4_000:]
         finally:
             processes.end_all()
             cluster.process.stop()
 
 
-def _drive(url: str, key: str, seed: int, options: argparse.Namespace) -> int:
-    headers = {"Authorization": f"Bearer {key}"}
-    with httpx.Client(base_url=url, headers=headers, timeout=60.0, trust_env=False) as http:
-        drive = Drive(http, seed, only=options.family, commands=_asked(options.ask))
-        started = shown = time.monotonic()
+def _drive(
+    caller: Caller, worker: HandWorker | None, seed: int, options: argparse.Namespace
+) -> int:
+    asked = _asked(options.ask)
+    drive = Drive(caller.http, seed, worker=worker, only=options.family, commands=asked)
+    started = shown = time.monotonic()
 
-        def progress(done: int) -> None:
-            nonlocal shown
-            if time.monotonic() - shown < PROGRESS_SECONDS and done < options.commands:
-                return
-            shown = time.monotonic()
-            seconds = shown - started
-            line = f"\r{done:>9,} of {options.commands:,} commands, {done / seconds:,.0f} a second"
-            ended = len(drive.disagreements)
-            print(f"{line}, {ended} disagreements", end="", file=sys.stderr, flush=True)
+    def progress(done: int) -> None:
+        nonlocal shown
+        if time.monotonic() - shown < PROGRESS_SECONDS and done < options.commands:
+            return
+        shown = time.monotonic()
+        speed = done / (shown - started)
+        line = f"\r{done:>9,} of {options.commands:,} commands, {speed:,.0f} a second"
+        ended = len(drive.disagreements)
+        print(f"{line}, {ended} disagreements", end="", file=sys.stderr, flush=True)
 
-        drive.run(options.commands, progress)
+    drive.run(options.commands, progress)
     print(file=sys.stderr)
     for what, count in sorted(drive.tally.items()):
         print(f"{count:>9,} {what}")

@@ -10,12 +10,13 @@ from typing import Any
 
 import httpx
 
+from tests.fixtures.hand_worker import REFUSED, HandWorker
 from tests.oracle.comparing import compare_all
 from tests.oracle.families import Answer, Family
 from tests.oracle.following import Follower
 from tests.oracle.moves import SECOND
 from tests.oracle.things import DAY, Policy
-from tests.oracle.wire import BUILDERS, Request, policy_body
+from tests.oracle.wire import BUILDERS, FAIL, Request, policy_body
 
 FAMILIES = 100
 COMMANDS_PER_FAMILY = 150
@@ -42,6 +43,7 @@ class Drive:
         http: httpx.Client,
         seed: int,
         *,
+        worker: HandWorker | None = None,
         run: str = "",
         commands: frozenset[str] = EVERY_COMMAND,
         families: int = FAMILIES,
@@ -49,7 +51,8 @@ class Drive:
     ) -> None:
         self.http = http
         self.seed = seed
-        self.commands = commands
+        self.worker = worker
+        self.commands = commands if worker else commands - {"generate", "fail"}
         self.only = only
         self.run_name = run or f"oracle-{seed}-{time.time_ns() // 1_000_000}"
         self.luck = random.Random(seed)
@@ -117,9 +120,20 @@ class Drive:
     def _alone(self, request: Request) -> Answer:
         headers = {"Idempotency-Key": request.key} if request.method == "POST" else {}
         since = _now()
+        if request.method == FAIL:
+            return self._fail(request.path.rpartition("/")[2], since)
         answer = self._insist(request.method, request.path, request.body, headers)
         is_replay = answer.headers.get("Idempotent-Replayed") == "true"
         return Answer(answer.status_code, answer.json(), is_replay, since, _now())
+
+    def _fail(self, generation_id: str, since: int) -> Answer:
+        """A worker does it by hand. One that is over already has nothing left to claim."""
+        assert self.worker is not None
+        path = f"/v1/generations/{generation_id}/claims"
+        answer = self.worker.caller.post(path, {"worker": "by hand"}, key="")
+        if answer.status_code == 200 and (claims := answer.json()["claims"]):
+            answer = self.worker.report(claims[0], REFUSED)
+        return Answer(answer.status_code, answer.json(), False, since, _now())
 
     def _insist(
         self, method: str, path: str, body: dict[str, Any], headers: dict[str, str]

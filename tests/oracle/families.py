@@ -48,7 +48,8 @@ class Sweep:
     position: int
     at: int
     account: str
-    hold_id: str | None
+    command: str
+    about: str | None
 
 
 class Family:
@@ -101,6 +102,9 @@ class Family:
             if self.move is None:
                 self._judge_replay(answer)
                 self.mirror(sweeps)
+            elif self.move.command == "fail":
+                self.mirror(sweeps)
+                self._judge_failed(self.move, answer)
             elif answer.is_accepted:
                 place = answer.body.get("position") or 0
                 self.mirror([sweep for sweep in sweeps if sweep.position < place])
@@ -111,7 +115,7 @@ class Family:
                 self.mirror(sweeps)
                 after = self._refusal(self.move, answer) if sweeps and before else before
                 self._tell(answer, before if after else [])
-        except AssertionError:
+        except (AssertionError, Refused):
             self.differences.append("the oracle itself: " + traceback.format_exc(limit=-3))
 
     def _judge_replay(self, answer: Answer) -> None:
@@ -135,6 +139,13 @@ class Family:
         self._note(move.command, answer, found)
         if asked.method == "POST":
             self.accepted = [*self.accepted[-20:], (asked, answer)]
+
+    def _judge_failed(self, move: Move, answer: Answer) -> None:
+        self._count("fail" if answer.is_accepted else f"refused {answer.body.get('code')}")
+        debits = self.world.accounts[move.account].debits
+        debit = next(one for one in debits if one.id == move.fields["debit"])
+        charged = debit.amount - debit.refunded
+        self._note("fail", answer, [f"{charged} stay charged"] if charged else [])
 
     def _account_differences(self, move: Move, outcome: Outcome, told: Any) -> list[str]:
         if told is None:
@@ -166,11 +177,13 @@ class Family:
         """Do what the clockwork did by itself."""
         for sweep in sweeps:
             at = sweep.at
-            if sweep.hold_id is None:
-                self.world.do("touch", at, account=sweep.account)
+            about = self.ids.ours.get(sweep.about or "", "")
+            if sweep.command == "expire_hold":
+                self.world.do("expire_hold", at, account=sweep.account, hold=about)
+            elif sweep.command == "refund":
+                self.world.do("refund", at, account=sweep.account, debit=about)
             else:
-                hold = self.ids.ours.get(sweep.hold_id, sweep.hold_id)
-                self.world.do("expire_hold", at, account=sweep.account, hold=hold)
+                self.world.do("touch", at, account=sweep.account)
             self._count("sweep")
             self.history.append(f"{(at - self.started) / SECOND:9.4f} {sweep}")
 

@@ -13,11 +13,12 @@ PAGE = 1_000
 
 
 class Follower:
-    """Follows the log and keeps what nobody asked for, by the number of its family."""
+    """Follows the log and keeps what others than we have done, by the number of its family."""
 
     def __init__(self, http: httpx.Client, run: str) -> None:
         self.http = http
         self.run = run
+        self.asking: str | None = None
         self.after = int(self._page(0, 1)["head"])
         self.kept: dict[int, list[Sweep]] = defaultdict(list)
 
@@ -41,12 +42,21 @@ class Follower:
 
     def _sort_in(self, event: dict[str, Any]) -> None:
         account = event["stream"].partition("/")[2]
-        if not account.startswith(self.run) or (event["actor"] or "").startswith("key:"):
+        if (
+            not account.startswith(self.run) or "/" in account
+        ):  # a generation's stream moves nothing
+            return
+        self.asking = self.asking or event["actor"]  # nobody else opens accounts of this run
+        if event["actor"] == self.asking:
             return
         number = int(account.removeprefix(self.run).split("-")[1])
-        hold = event["data"].get("hold_id") if "hold_expired" in event["topic"] else None
-        at = micros_of(event["recorded_at"])
-        self.kept[number].append(Sweep(event["position"], at, account, hold))
+        topic, data, at = event["topic"], event["data"], micros_of(event["recorded_at"])
+        command, about = "touch", None
+        if topic.startswith("hold_expired"):
+            command, about = "expire_hold", data["hold_id"]
+        elif topic.startswith("debit_refunded"):
+            command, about = "refund", data["debit_id"]
+        self.kept[number].append(Sweep(event["position"], at, account, command, about))
 
     def _page(self, after: int, limit: int) -> Any:
         answer = self.http.get("/v1/events", params={"after": after, "limit": limit})

@@ -27,6 +27,8 @@ COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {
     "expire_hold": spending.expire_hold,
     "extend": spending.extend,
     "refund": spending.refund,
+    "generate": spending.debit,
+    "fail": standing.report,
     "clawback": clawing.clawback,
     "void": clawing.void,
     "write_off": clawing.write_off,

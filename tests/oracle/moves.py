@@ -12,6 +12,9 @@ from tests.oracle.things import DAY, Account, Limit, Schedule, Terms
 
 SECOND = 1_000_000
 TENTH = SECOND // 10
+MODEL = "veo-3.1-lite"
+MODEL_PRICE = 20
+MODEL_TAGS = frozenset({"video", MODEL})
 TAGS = ((), (), (), ("video",), ("image",), ("hd", "video"))
 RESTRICTIONS = ((), (), (), (), ("video",), ("hd", "image"))
 SOURCES = ("promo", "purchase", "signup", "subscription", "migration")
@@ -184,6 +187,17 @@ def _void(rng: random.Random, world: World, account: Account, now: int) -> Move 
     return Move("void", {"account": account.id, "lot": rng.choice(account.lots).id})
 
 
+def _generate(rng: random.Random, world: World, account: Account, now: int) -> Move:
+    fields = {"account": account.id, "amount": MODEL_PRICE, "tags": MODEL_TAGS}
+    return Move("generate", fields)
+
+
+def _fail(rng: random.Random, world: World, account: Account, now: int) -> Move | None:
+    if not account.debits:
+        return None
+    return Move("fail", {"account": account.id, "debit": rng.choice(account.debits).id})
+
+
 def _write_off(rng: random.Random, world: World, account: Account, now: int) -> Move | None:
     if account.debt == 0 and rng.random() < 0.9:
         return None
@@ -263,6 +277,8 @@ WEIGHTS: dict[Draw, float] = {
     _release: 4,
     _extend: 2,
     _refund: 12,
+    _generate: 2,
+    _fail: 4,
     _clawback: 9,
     _void: 2,
     _write_off: 3,

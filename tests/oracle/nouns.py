@@ -21,6 +21,7 @@ PROMISED = {
 NOUNS = {
     "grant": "grant",
     "debit": "debit",
+    "generate": "generation",
     "refund": "refund",
     "hold": "hold",
     "capture": "debit",
@@ -69,6 +70,10 @@ def noun_differences(
         found += lot_differences(world.find(noun["lot"]), told, world.now)
     if move.command in ("debit", "capture"):
         found += _bound(ids, noun["debit"], told["debit_id"])
+    if move.command == "generate":
+        found += _bound(ids, noun["debit"], told["debit_id"])
+        found += _bound(ids, f"{noun['debit']}/generation", told["generation_id"])
+        found += _same("charged", noun["amount"], told["charged"])
     if move.command == "refund":
         found += _bound(ids, noun["debit"], told["debit_id"])
     if move.command == "adjust":

@@ -63,6 +63,11 @@ def set_thresholds(ground: Ground, account: str, levels: tuple[int, ...]) -> dic
     return {}
 
 
+def report(ground: Ground, account: str, debit: str) -> dict[str, Any]:
+    """A worker reports that a generation failed: the refund that follows is a command itself."""
+    return {"debit": debit}
+
+
 def touch(ground: Ground, account: str) -> dict[str, Any]:
     """Book what is due and nothing else, as the sweep does."""
     ground.settled(account)

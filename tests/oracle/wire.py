@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.oracle.moves import SECOND, Move
+from tests.oracle.moves import MODEL, SECOND, Move
 from tests.oracle.periods import instant
 from tests.oracle.things import Limit, Policy, Schedule, Terms
+
+FAIL = "a worker claims it, and reports that it failed"
 
 
 class Unknown(Exception):
@@ -149,6 +151,16 @@ def _void(fields: dict[str, Any], ids: Ids, key: str) -> Request:
     return _request("void", fields["account"], f"grants/{lot}/void", body, key, grant_id=lot)
 
 
+def _generate(fields: dict[str, Any], ids: Ids, key: str) -> Request:
+    body = {"account_id": fields["account"], "model": MODEL, "input": {"prompt": "a boat"}}
+    return Request("/v1/generations", body, key)
+
+
+def _fail(fields: dict[str, Any], ids: Ids, key: str) -> Request:
+    generation = ids(f"{fields['debit']}/generation")
+    return Request(f"/v1/generations/{generation}", {}, "", method=FAIL)
+
+
 def _write_off(fields: dict[str, Any], ids: Ids, key: str) -> Request:
     body: dict[str, Any] = {"reason": "oracle"}
     if "amount" in fields:
@@ -230,6 +242,8 @@ BUILDERS: dict[str, Callable[[dict[str, Any], Ids, str], Request]] = {
     "release": _release,
     "extend": _extend,
     "refund": _refund,
+    "generate": _generate,
+    "fail": _fail,
     "clawback": _clawback,
     "void": _void,
     "write_off": _write_off,

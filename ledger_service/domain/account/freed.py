@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from ledger_service.domain.account.lots import derived_lot
-from ledger_service.domain.account.state import find_lot
+from ledger_service.domain.account.settle import need_of_lots
+from ledger_service.domain.account.state import AccountState, Lot, find_lot
 from ledger_service.domain.draft import Draft
 from ledger_service.domain.events.account import CreditsExpired, Slice
 from ledger_service.domain.events.clawbacks import CreditsReclaimed, CreditsVoided
+from ledger_service.domain.world import Need, one
+
+
+def need_to_free(
+    state: AccountState, slices: Sequence[Slice], now: datetime, *, adds_lot: bool = False
+) -> Need | None:
+    """What must be loaded before credits come back to these lots.
+
+    A lot that is over, owes or has nothing left changes its place among all live lots, or makes
+    a new one; the others are at hand if the head holds them.
+    """
+    if need := need_of_lots(state, now, adds_lot=adds_lot):
+        return need
+    lots = [find_lot(state.lots, part.grant_id) for part in slices]
+    if state.overflow.count and not all(lot and _is_plain(lot, now) for lot in lots):
+        return one("all_lots", state.owner)
+    missing = [
+        (state.owner, part.grant_id) for part, lot in zip(slices, lots, strict=True) if lot is None
+    ]
+    return one("lots", *missing) if missing else None
+
+
+def _is_plain(lot: Lot, now: datetime) -> bool:
+    return lot.remaining > 0 and not (lot.is_expired(now) or lot.is_voided or lot.owed)
 
 
 def settle_freed(draft: Draft, owner: str, freed: Iterable[Slice]) -> None:

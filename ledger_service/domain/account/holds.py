@@ -11,11 +11,10 @@ from msgspec.structs import replace
 
 from contracts.limits import HOLD_TTL_MAX_SECONDS
 from contracts.problems import ProblemCode
-from ledger_service.domain.account.freed import settle_freed
-from ledger_service.domain.account.settle import need_of_lots, settle_first
+from ledger_service.domain.account.freed import need_to_free, settle_freed
+from ledger_service.domain.account.settle import settle_first
 from ledger_service.domain.account.spending import Cover, cover_spend
 from ledger_service.domain.account.standing import NO_SUCH_ACCOUNT
-from ledger_service.domain.account.state import AccountState, find_lot
 from ledger_service.domain.commands import (
     CaptureHold,
     ExpireHold,
@@ -159,7 +158,7 @@ def decide_releases(world: World, command: ReleaseHolds, now: datetime) -> Outco
     found = world.open_holds_of(owner, command.reference)
     holds = found[:RELEASES_MAX]
     freed = _sum_by_lot(held.slices for held in holds)
-    if need := _need_of_slices(state, freed, now):
+    if need := need_to_free(state, freed, now):
         return need
     draft = Draft(world, command, now)
     settle_first(draft, owner)
@@ -196,7 +195,7 @@ def _begin(world: World, command: HoldCommand, now: datetime) -> Begun | Refusal
         return _NOT_FOUND
     if not held.is_open:
         return Refusal(ProblemCode.HOLD_NOT_OPEN, {"status": held.hold.status})
-    if need := _need_of_slices(state, held.slices, now):
+    if need := need_to_free(state, held.slices, now):
         return need
     draft = Draft(world, command, now)
     settle_first(draft, command.owner)
@@ -255,15 +254,3 @@ def _sum_by_use(holds: Sequence[HoldState]) -> tuple[tuple[LimitUse, int], ...]:
         for use in held.limits:
             amounts[use] = amounts.get(use, 0) + held.hold.amount
     return tuple(amounts.items())
-
-
-def _need_of_slices(state: AccountState, slices: Sequence[Slice], now: datetime) -> Need | None:
-    """A grace lot may have to be made, and every lot that is freed must be at hand."""
-    if need := need_of_lots(state, now, adds_lot=True):
-        return need
-    missing = [
-        (state.owner, part.grant_id)
-        for part in slices
-        if find_lot(state.lots, part.grant_id) is None
-    ]
-    return Need(lots=frozenset(missing)) if missing else None

@@ -10,11 +10,10 @@ from msgspec.structs import replace
 
 from contracts.limits import PRIORITY_DEFAULT
 from contracts.problems import ProblemCode
-from ledger_service.domain.account.freed import settle_freed
+from ledger_service.domain.account.freed import need_to_free, settle_freed
 from ledger_service.domain.account.lots import record_arrival
-from ledger_service.domain.account.settle import need_of_lots, settle_first
+from ledger_service.domain.account.settle import settle_first
 from ledger_service.domain.account.standing import NO_SUCH_ACCOUNT
-from ledger_service.domain.account.state import AccountState, find_lot
 from ledger_service.domain.commands import Key, RefundDebit
 from ledger_service.domain.draft import Draft
 from ledger_service.domain.events.account import DebitRefunded, LotDerived, Slice
@@ -71,7 +70,7 @@ def record_refund(
     assert state is not None
     assert 0 < amount <= debit.left
     undo = plan_undo(debit, amount)
-    if need := _need(state, undo, draft.now):
+    if need := need_to_free(state, undo.slices, draft.now, adds_lot=undo.on_credit > 0):
         return need
     settle_first(draft, owner)
     refund = _refund_event(draft, owner, debit, amount, undo)
@@ -106,17 +105,6 @@ def plan_undo(debit: DebitState, amount: int) -> Undo:
             wanted -= back
     assert wanted == 0, "the caller has checked what is left of the debit"
     return Undo(on_credit=on_credit, slices=tuple(slices), slices_refunded=tuple(refunded))
-
-
-def _need(state: AccountState, undo: Undo, now: datetime) -> Need | None:
-    if need := need_of_lots(state, now, adds_lot=True):
-        return need
-    missing = [
-        (state.owner, back.grant_id)
-        for back in undo.slices
-        if find_lot(state.lots, back.grant_id) is None
-    ]
-    return Need(lots=frozenset(missing)) if missing else None
 
 
 def _refund_event(

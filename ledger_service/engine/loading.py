@@ -7,13 +7,17 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
+from msgspec.structs import replace
+
 from ledger_service.domain.account.holds import RELEASES_MAX
-from ledger_service.domain.account.state import Lot, with_lots
+from ledger_service.domain.account.state import AccountState, Lot, with_lots
 from ledger_service.domain.commands import Command, SetPolicy, streams
+from ledger_service.domain.generation.state import GenerationState
 from ledger_service.domain.ids import is_policy, split_owner
 from ledger_service.domain.world import HoldState, Need, World
-from ledger_service.store.heads import decode_account, decode_generation, decode_policy
-from ledger_service.store.writing import Loaded, Wanted, WritingConnection
+from ledger_service.store.folding import StoredHead, account_head, generation_head, policy_head
+from ledger_service.store.heads import decode_account, is_old
+from ledger_service.store.writing import Head, Loaded, Wanted, WritingConnection
 
 AHEAD_MAX: Final = timedelta(seconds=5)
 """A head further ahead of the database's clock than this means that a clock was set back."""
@@ -45,17 +49,27 @@ class Loader:
             if is_policy(stream):
                 pass  # policies come below, with those of all tenants
             elif stream == owner:
-                account = decode_account(head.snapshot, head.snapshot_version) if head else None
-                self._world.accounts[stream] = account
+                self._world.accounts[stream] = self._account(head) if head else None
             else:
-                found = decode_generation(head.snapshot, head.snapshot_version) if head else None
-                self._world.generations[stream] = found
+                self._world.generations[stream] = self._generation(owner, head) if head else None
         for policy in loaded.policies:
             tenant = split_owner(policy.stream)[0]
-            found_policy = decode_policy(policy.snapshot, policy.snapshot_version)
+            stored = _stored(policy.stream, policy)
+            found_policy = self._connection.converse(policy_head(stored))
             self._world.policies[tenant] = found_policy
         for job in loaded.jobs:
             self._world.jobs[job.generation_id] = job
+
+    def _account(self, head: Head) -> AccountState:
+        if not is_old(head.snapshot_version):
+            return decode_account(head.snapshot, head.snapshot_version)
+        state = self._connection.converse(account_head(_stored(head.stream, head)))
+        # What rows say of its lots is as old as the head: each is written again.
+        self.rows_of_lots.update({lot.grant_id: replace(lot) for lot in state.lots})
+        return state
+
+    def _generation(self, owner: str, head: Head) -> GenerationState:
+        return self._connection.converse(generation_head(_stored(owner, head)))
 
     def time_for(self, command: Command, extra_streams: frozenset[str]) -> datetime:
         """The database's clock, but never before anything recorded in the command's streams."""
@@ -117,3 +131,7 @@ class Loader:
             lots = [lot for lot in loaded.get(owner, []) if lot.grant_id not in known]
             self.rows_of_lots.update({lot.grant_id: lot for lot in lots})
             self._world.accounts[owner] = with_lots(state, lots, all_live=all_live)
+
+
+def _stored(owner: str, head: Head) -> StoredHead:
+    return StoredHead(owner, head.stream, head.version, head.snapshot_version, head.snapshot)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from datetime import UTC
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from psycopg import AsyncRawCursor
 
@@ -21,9 +21,16 @@ from ledger_service.domain.events.policy import PolicySet
 from ledger_service.domain.generation.evolve import evolve_generation
 from ledger_service.domain.generation.state import GenerationState
 from ledger_service.domain.policy import PolicyState
-from ledger_service.errors import CorruptHistory, Unavailable
+from ledger_service.errors import Contention, CorruptHistory, Unavailable
 from ledger_service.store.arrays import text_array
-from ledger_service.store.heads import SNAPSHOT_VERSION, decode_account, decode_lot
+from ledger_service.store.heads import (
+    SNAPSHOT_VERSION,
+    decode_account,
+    decode_generation,
+    decode_lot,
+    decode_policy,
+    is_old,
+)
 from ledger_service.store.pool import Connection
 from ledger_service.store.statements import load_statements
 
@@ -32,6 +39,16 @@ Values = tuple[str, ...]
 Steps = Generator[tuple[str, Values], list[Any], Result]
 
 SQL: Final = load_statements("past")
+
+
+class StoredHead(NamedTuple):
+    """A head as its row has it."""
+
+    owner: str
+    stream: str
+    version: int
+    snapshot_version: int
+    snapshot: bytes
 
 
 def run_steps(steps: Steps[Result], fetch: Callable[[str, Values], list[Any]]) -> Result:
@@ -86,17 +103,34 @@ def account_at(owner: str, version: int, events_max: int | None = None) -> Steps
     if missing := missing_lots(before, events):
         rows = yield "past_lots", (owner, text_array(sorted(missing)), str(since))
         left = [decode_lot(row[0]) for row in rows]
+        if len(left) != len(missing):
+            raise Contention("the snapshots are being made anew")
     return fold(before, left, events)
 
 
-def refold_account(owner: str, version: int) -> Steps[AccountState]:
-    """The account's head from its events: whole, with all live lots."""
-    folded = yield from account_at(owner, version)
+def account_head(head: StoredHead) -> Steps[AccountState]:
+    """The state in an account's head; if that is old, the account from its events, whole."""
+    if not is_old(head.snapshot_version):
+        return decode_account(head.snapshot, head.snapshot_version)
+    folded = yield from account_at(head.owner, head.version)
     return folded.state
 
 
-def refold_generation(owner: str, stream: str, version: int) -> Steps[GenerationState]:
-    """A generation's head from its events."""
+def generation_head(head: StoredHead) -> Steps[GenerationState]:
+    """The state in a generation's head, or the same from its events."""
+    if not is_old(head.snapshot_version):
+        return decode_generation(head.snapshot, head.snapshot_version)
+    return (yield from _generation_at(head.owner, head.stream, head.version))
+
+
+def policy_head(head: StoredHead) -> Steps[PolicyState]:
+    """The state in a policy's head, or the same from its newest event."""
+    if not is_old(head.snapshot_version):
+        return decode_policy(head.snapshot, head.snapshot_version)
+    return (yield from _policy_at(head.owner, head.version))
+
+
+def _generation_at(owner: str, stream: str, version: int) -> Steps[GenerationState]:
     state = None
     for at, topic, stored, when in (yield "events_between", (owner, stream, "0", str(version))):
         event = decode(topic, stored)
@@ -108,8 +142,7 @@ def refold_generation(owner: str, stream: str, version: int) -> Steps[Generation
     return state
 
 
-def refold_policy(owner: str, version: int) -> Steps[PolicyState]:
-    """A policy's head from its newest event."""
+def _policy_at(owner: str, version: int) -> Steps[PolicyState]:
     rows = yield "events_between", (owner, owner, str(version - 1), str(version))
     for at, topic, stored, when in rows:
         event = decode(topic, stored)

@@ -8,7 +8,7 @@ import msgspec
 from psycopg import AsyncRawCursor
 
 from ledger_service.domain.generation.state import GenerationState
-from ledger_service.store.heads import decode_generation
+from ledger_service.store.folding import StoredHead, generation_head, run_steps_async
 from ledger_service.store.pool import Connection, ReadPool, snapshot
 from ledger_service.store.statements import load_statements
 from ledger_service.store.vault import Vault
@@ -75,7 +75,10 @@ class GenerationReads:
         async def work(connection: Connection) -> list[GenerationView]:
             async with snapshot(connection):
                 rows = await _rows(connection, name, values)
-                states = [decode_generation(*row) for row in rows]
+                heads = [StoredHead._make(row) for row in rows]
+                states = [
+                    await run_steps_async(generation_head(head), connection) for head in heads
+                ]
                 return await self._completed(connection, states)
 
         return await self._pool.read(work)

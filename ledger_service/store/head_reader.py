@@ -17,7 +17,7 @@ from psycopg import AsyncRawCursor
 from ledger_service.domain.account.state import AccountState
 from ledger_service.errors import CorruptHistory
 from ledger_service.store.arrays import text_array
-from ledger_service.store.heads import decode_account
+from ledger_service.store.folding import StoredHead, account_head, run_steps_async
 from ledger_service.store.pool import Connection, ReadPool
 from ledger_service.store.statements import load_statements
 
@@ -74,9 +74,10 @@ async def _read(connection: Connection, owners: list[str]) -> _Found:
     cursor = AsyncRawCursor(connection)
     await cursor.execute(_HEADS, (text_array(owners),), binary=True)
     found: _Found = {}
-    for owner, position, snapshot_version, snapshot, now in await cursor.fetchall():
+    for owner, position, snapshot_version, snapshot, now, version in await cursor.fetchall():
+        head = StoredHead(owner, owner, version, snapshot_version, snapshot)
         try:
-            state = decode_account(snapshot, snapshot_version)
+            state = await run_steps_async(account_head(head), connection)
         except CorruptHistory as error:  # its neighbours can be read
             found[owner] = error
         else:

@@ -55,6 +55,11 @@ def decode_lot(state: bytes) -> Lot:
     return _LOT.decode(state)
 
 
+def is_old(snapshot_version: int) -> bool:
+    """Older code wrote it: what it says must be folded again from the events."""
+    return snapshot_version < SNAPSHOT_VERSION
+
+
 def _check(snapshot_version: int) -> None:
     if snapshot_version > SNAPSHOT_VERSION:
         raise UnknownSnapshot(f"version {snapshot_version}, known is {SNAPSHOT_VERSION}")

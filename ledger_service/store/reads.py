@@ -11,8 +11,9 @@ from psycopg import AsyncRawCursor
 from ledger_service.domain.account.balance import is_partial
 from ledger_service.domain.account.state import AccountState, Lot, find_lot, with_lots
 from ledger_service.domain.commands import Key
+from ledger_service.store.folding import StoredHead, account_head, run_steps_async
 from ledger_service.store.head_reader import AccountView, HeadReader
-from ledger_service.store.heads import decode_account, decode_lot
+from ledger_service.store.heads import decode_lot
 from ledger_service.store.history import History
 from ledger_service.store.past import Past
 from ledger_service.store.pool import Connection, ReadPool, snapshot
@@ -145,8 +146,10 @@ async def _head(connection: Connection, owner: str) -> AccountView | None:
     rows = await _fetch(connection, "account", (owner,))
     if not rows:
         return None
-    position, snapshot_version, head, now = rows[0]
-    return AccountView(decode_account(head, snapshot_version), position, now.astimezone(UTC))
+    position, snapshot_version, snapshot_, now, version = rows[0]
+    head = StoredHead(owner, owner, version, snapshot_version, snapshot_)
+    state = await run_steps_async(account_head(head), connection)
+    return AccountView(state, position, now.astimezone(UTC))
 
 
 async def _whole(connection: Connection, owner: str) -> AccountView | None:

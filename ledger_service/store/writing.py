@@ -28,6 +28,7 @@ from ledger_service.errors import Contention, Unavailable
 from ledger_service.store.arrays import bytea_array, plain_array, text_array
 from ledger_service.store.columns import EventColumns, HeadColumns, append_values
 from ledger_service.store.exchange import Exchange, Query
+from ledger_service.store.folding import Result, Steps, run_steps
 from ledger_service.store.heads import decode_hold, decode_lot
 from ledger_service.store.link import watched
 from ledger_service.store.statements import load_statements
@@ -223,6 +224,10 @@ class WritingConnection:
         """All live lots beyond the heads of these accounts, by owner."""
         return self._lots("load_lots_beyond", (text_array(owners),))
 
+    def converse(self, steps: Steps[Result]) -> Result:
+        """States from events, under the same locks."""
+        return run_steps(steps, self._ask)
+
     def commit(self, events: EventColumns, heads: HeadColumns, rows: dict[str, Any]) -> int:
         """Append and commit in one round trip; returns the position before the first event."""
         values = append_values(LOG, events, heads, rows)
@@ -245,8 +250,11 @@ class WritingConnection:
             self._connection.close()
 
     def _fetch(self, name: str, values: tuple[str, ...]) -> list[Any]:
+        return self._ask(_SQL[name], values)
+
+    def _ask(self, statement: str, values: tuple[str, ...]) -> list[Any]:
         with self._translated(commit_sent=False):
-            (rows,) = self._exchange.run(Query(_SQL[name], values))
+            (rows,) = self._exchange.run(Query(statement, values))
         return rows
 
     def _lots(self, name: str, values: tuple[str, ...]) -> dict[str, list[Lot]]:

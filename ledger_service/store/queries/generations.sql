@@ -12,13 +12,13 @@ WHERE due_at <= clock_timestamp() ORDER BY due_at LIMIT $1
 SELECT owner FROM ledger.jobs WHERE generation_id = $1
 
 -- name: one
-SELECT h.snapshot, h.snapshot_version
+SELECT h.owner, h.stream, h.version, h.snapshot_version, h.snapshot
 FROM ledger.jobs AS j
 JOIN ledger.heads AS h ON h.owner = j.owner AND h.stream = j.owner || '/' || j.generation_id
 WHERE j.generation_id = $1
 
 -- name: page
-SELECT h.snapshot, h.snapshot_version
+SELECT h.owner, h.stream, h.version, h.snapshot_version, h.snapshot
 FROM ledger.jobs AS j
 JOIN ledger.heads AS h ON h.owner = j.owner AND h.stream = j.owner || '/' || j.generation_id
 WHERE j.owner = $1

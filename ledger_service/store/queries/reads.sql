@@ -1,12 +1,12 @@
 -- What the API reads. Accounts are streams of their own: owner = stream.
 
 -- name: heads
-SELECT h.owner, h.position, h.snapshot_version, h.snapshot, clock_timestamp()
+SELECT h.owner, h.position, h.snapshot_version, h.snapshot, clock_timestamp(), h.version
 FROM ledger.heads AS h
 JOIN unnest($1::text[]) AS wanted (owner) ON h.owner = wanted.owner AND h.stream = wanted.owner
 
 -- name: account
-SELECT h.position, h.snapshot_version, h.snapshot, clock_timestamp()
+SELECT h.position, h.snapshot_version, h.snapshot, clock_timestamp(), h.version
 FROM ledger.heads AS h WHERE h.owner = $1 AND h.stream = $1
 
 -- name: lots_beyond

@@ -49,5 +49,14 @@ ASSET_MAX_BYTES: Final = 2 * 1024**3
 HOLD_TTL_DEFAULT_SECONDS: Final = 900
 HOLD_TTL_MAX_SECONDS: Final = 7 * 86_400
 """How long a hold may last, counted from when it is placed or extended."""
+SCHEDULES_MAX: Final = 20
+THRESHOLDS_MAX: Final = 10
+SPEND_LIMITS_MAX: Final = 20
+SCHEDULE_PERIODS_MAX: Final = 1_000
+"""Units of time in one period of a recurring grant, and periods until one of its grants expires."""
+EXPIRY_NOTICE_MAX_SECONDS: Final = 366 * 86_400
+GRACE_DEFAULT_SECONDS: Final = 7 * 86_400
+GRACE_MAX_SECONDS: Final = 366 * 86_400
+EXPIRES_AFTER_MAX_SECONDS: Final = 36_525 * 86_400
 BATCH_COMMANDS_MAX: Final = 1_000
 BATCH_BODY_MAX_BYTES: Final = 1024 * 1024

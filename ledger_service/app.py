@@ -21,14 +21,17 @@ from ledger_service.api.cursors import Cursors
 from ledger_service.api.debits import DebitsController, RefundsController
 from ledger_service.api.dispatch import Dispatcher
 from ledger_service.api.docs import DocsController
+from ledger_service.api.explain import ExplainController
 from ledger_service.api.generations import GenerationsController
 from ledger_service.api.grants import GrantsController
 from ledger_service.api.health import HealthController
+from ledger_service.api.holds import HoldsController
 from ledger_service.api.keys import KeysController
 from ledger_service.api.log import LogController
 from ledger_service.api.media import MediaController
 from ledger_service.api.models import ModelsController
 from ledger_service.api.openapi import openapi_document
+from ledger_service.api.operating import OperatingController, TransfersController
 from ledger_service.api.operations import operations
 from ledger_service.api.problem_details import handle_exception
 from ledger_service.api.reference import Reference
@@ -37,6 +40,7 @@ from ledger_service.api.references import ReferencesController
 from ledger_service.api.services import Services
 from ledger_service.api.statements import StatementsController
 from ledger_service.api.streams import StreamsController
+from ledger_service.api.terms import PoliciesController, TermsController
 from ledger_service.api.traces import GrantTracesController
 from ledger_service.api.webhooks import WebhooksController
 from ledger_service.api.work import WorkController
@@ -50,6 +54,7 @@ from ledger_service.settings import Settings, read_settings
 from ledger_service.signing import Signer
 from ledger_service.store.following import AccountFollower
 from ledger_service.store.generation_reads import GenerationReads
+from ledger_service.store.hold_reads import HoldReads
 from ledger_service.store.log_head import LogHead
 from ledger_service.store.pool import ReadPool
 from ledger_service.store.readiness import Readiness
@@ -70,6 +75,12 @@ CONTROLLERS = (
     GrantTracesController,
     DebitsController,
     RefundsController,
+    HoldsController,
+    OperatingController,
+    TransfersController,
+    TermsController,
+    PoliciesController,
+    ExplainController,
     BatchesController,
     StatementsController,
     ReferencesController,
@@ -137,6 +148,7 @@ def build_services(settings: Settings) -> Services:
         engine=Engine(settings.database_url, vault),
         pool=pool,
         reads=Reads(pool, vault),
+        holds=HoldReads(pool),
         vault=vault,
         log_head=log_head,
         follower=AccountFollower(pool, log_head),

@@ -18,7 +18,9 @@ from ledger_service.api.debits import DebitsController
 from ledger_service.api.endpoint import NO_KEY, carry_out, fingerprint_of, key_of, post
 from ledger_service.api.grants import GrantsController
 from ledger_service.api.headers import Trace, readable_key
+from ledger_service.api.holds import HoldsController
 from ledger_service.api.http_reply import HttpReply, json_reply
+from ledger_service.api.operating import OperatingController, TransfersController
 from ledger_service.api.operations import Operation, operations
 from ledger_service.api.problem_details import problem_of
 from ledger_service.domain.commands import Key
@@ -46,8 +48,15 @@ _TITLES: Final = {
     BatchOp.CLOSE: f"{_ACCOUNT}/close",
     BatchOp.WRITE_OFF: f"{_ACCOUNT}/write-offs",
 }
-_KNOWN: Final = {it.title: it for it in operations((GrantsController, DebitsController))}
-OPERATIONS: Final = {op: _KNOWN[title] for op, title in _TITLES.items() if title in _KNOWN}
+_CONTROLLERS: Final = (
+    GrantsController,
+    DebitsController,
+    HoldsController,
+    OperatingController,
+    TransfersController,
+)
+_KNOWN: Final = {it.title: it for it in operations(_CONTROLLERS)}
+OPERATIONS: Final = {op: _KNOWN[title] for op, title in _TITLES.items()}
 """The single operation that each command of a batch stands for."""
 
 

@@ -8,13 +8,14 @@ from typing import Any, Final
 
 from contracts.limits import READ_WAIT_SECONDS
 from contracts.problems import ProblemCode
+from ledger_service.api.answers import Bearer
 from ledger_service.api.auth import Identity
 from ledger_service.api.headers import Headers, Trace
 from ledger_service.api.http_reply import Header, HttpReply
 from ledger_service.api.orders import Order
 from ledger_service.api.replies import answer_in, render
 from ledger_service.api.services import Services
-from ledger_service.api.shapes import private_digest
+from ledger_service.api.shapes import answer_digest, shows_earlier
 from ledger_service.domain.commands import Command, Key
 from ledger_service.domain.ids import owner_of
 from ledger_service.engine.submission import Done, Submission
@@ -115,12 +116,19 @@ class Call:
         assert done.answer is not None, "a keyed command has an answer"
         if done.is_replay:
             headers = (*headers, REPLAYED)
-            # A repeat may name the same things in another order; the vault has the first one's.
-            if digest := private_digest(done.answer.event):
-                found = await self.services.reads.private([(done.answer.owner, digest)])
-                private = found[digest]
+        # A repeat may name the same things in another order; the vault has the first one's.
+        if done.is_replay or shows_earlier(done.answer.event):
+            private = await self.kept_for(done.answer)
         body = render(done.answer, private)
         return HttpReply(body, answer_in(done.answer).http_status, headers=headers)
+
+    async def kept_for(self, answer: Bearer) -> dict[str, Any] | None:
+        """What the vault has of the thing that a first answer shows; null: nothing (left)."""
+        digest = answer_digest(answer.event)
+        if digest is None:
+            return None
+        found = await self.services.reads.private([(answer.owner, digest)])
+        return found[digest]
 
     async def at_least(self, position: int | None) -> None:
         """Wait until the log has reached `position`. Raises `NotCaughtUp` after 2 s."""

@@ -22,14 +22,15 @@ from ledger_service.api.private import kept
 from ledger_service.api.query import PageQuery, ReadQuery
 from ledger_service.api.shapes import debit_of, refund_of
 from ledger_service.domain.commands import DebitCredits, RefundDebit
-from ledger_service.domain.events.account import CreditsDebited, DebitRefunded
+from ledger_service.domain.events.account import DebitRefunded
 from ledger_service.domain.ids import version_in
+from ledger_service.domain.world import Debiting
 from ledger_service.errors import Rejected
 from ledger_service.store.history import HistoryFilter
 from ledger_service.store.reads import Reads
 from ledger_service.store.stored import StoredEvent
 
-ALL_DEBITS = HistoryFilter(topics=("credits_debited.v1",))
+ALL_DEBITS = HistoryFilter(topics=("credits_debited.v1", "hold_captured.v1"))
 ALL_REFUNDS = HistoryFilter(topics=("debit_refunded.v1",))
 
 
@@ -47,6 +48,7 @@ class DebitsController(Controller):
         summary="Spend credits",
         problems=(
             ProblemCode.INSUFFICIENT_CREDITS,
+            ProblemCode.SPEND_LIMIT_REACHED,
             ProblemCode.ACCOUNT_NOT_FOUND,
             ProblemCode.ACCOUNT_FROZEN,
             ProblemCode.ACCOUNT_CLOSED,
@@ -69,7 +71,7 @@ class DebitsController(Controller):
         problems=(ProblemCode.ACCOUNT_NOT_FOUND,),
     )
     async def list_debits(self, call: Call, account_id: str, query: PageQuery) -> HttpReply:
-        """The account's debits, newest first, those of generations included."""
+        """The account's debits, newest first, those of generations and captured holds included."""
         events, next_cursor = await history_page(call, account_id, query, ALL_DEBITS)
         debits = await _debits(call.services.reads, call.owner(account_id), events)
         return json_reply(page_of(debits, next_cursor))
@@ -88,7 +90,7 @@ class DebitsController(Controller):
         await call.at_least(query.min_position)
         owner = call.owner(account_id)
         stored = await _located(call.services.reads, owner, "dbt", debit_id)
-        if stored is None or not isinstance(stored.event, CreditsDebited):
+        if stored is None or not isinstance(stored.event, Debiting):
             raise Rejected(ProblemCode.DEBIT_NOT_FOUND)
         if stored.event.debit_id != debit_id:
             raise Rejected(ProblemCode.DEBIT_NOT_FOUND)
@@ -169,6 +171,7 @@ def debit_order(call: Call, body: DebitRequest, account_id: str) -> Order:
         tags=body.tags,
         reason=reason,
         reference=body.reference,
+        spender=call.identity.key_id,
     )
     return Order(command, private)
 
@@ -194,9 +197,7 @@ async def _located(reads: Reads, owner: str, prefix: str, text: str) -> StoredEv
 
 async def _debits(reads: Reads, owner: str, events: list[StoredEvent]) -> list[Debit]:
     debits = {
-        stored.event.debit_id: stored
-        for stored in events
-        if isinstance(stored.event, CreditsDebited)
+        stored.event.debit_id: stored for stored in events if isinstance(stored.event, Debiting)
     }
     refunded = await reads.refunded(owner, list(debits))
     private = await private_of(reads, events)

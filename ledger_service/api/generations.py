@@ -48,11 +48,13 @@ class GenerationsController(Controller):
         summary="Ask for a generation",
         problems=(
             ProblemCode.INSUFFICIENT_CREDITS,
+            ProblemCode.SPEND_LIMIT_REACHED,
             ProblemCode.ACCOUNT_NOT_FOUND,
             ProblemCode.MODEL_NOT_FOUND,
             ProblemCode.MODEL_UNAVAILABLE,
             ProblemCode.ACCOUNT_FROZEN,
             ProblemCode.ACCOUNT_CLOSED,
+            ProblemCode.ACCOUNT_MERGED,
             ProblemCode.QUOTE_NOT_FOUND,
         ),
         example={
@@ -79,6 +81,7 @@ class GenerationsController(Controller):
             tags=offer.tags,
             deadline_after=deadline_of(offer),
             reference=body.reference,
+            spender=call.identity.key_id,
         )
         private = {"input": body.input, "metadata": body.metadata}
         done = await call.submit(command, private)

@@ -1,21 +1,23 @@
 """Grants: credits given or sold to an account, each a lot with its own terms."""
 
+import msgspec
 from litestar import Controller
 
 from contracts.api.common import Page
-from contracts.api.grants import Grant, GrantReply, GrantRequest
+from contracts.api.grants import ClawbackRequest, Grant, GrantReply, GrantRequest, VoidRequest
 from contracts.api.keys import Scope
 from contracts.problems import ProblemCode
 from ledger_service.api.body import fault, in_utc
 from ledger_service.api.call import Call
 from ledger_service.api.endpoint import get, post
+from ledger_service.api.etags import tagged_reply
 from ledger_service.api.http_reply import HttpReply, json_reply
 from ledger_service.api.lists import private_of
 from ledger_service.api.orders import Order
+from ledger_service.api.past import PastPageQuery, PastQuery, lot_then, lots_then, moment_of
 from ledger_service.api.private import kept
-from ledger_service.api.query import PageQuery, ReadQuery
 from ledger_service.api.shapes import grant_of
-from ledger_service.domain.commands import GrantCredits
+from ledger_service.domain.commands import ClawBack, GrantCredits, VoidGrant
 from ledger_service.domain.ids import version_in
 from ledger_service.errors import Rejected
 from ledger_service.store.reads import LotsView, Reads
@@ -61,18 +63,20 @@ class GrantsController(Controller):
         summary="List grants",
         problems=(ProblemCode.ACCOUNT_NOT_FOUND,),
     )
-    async def list_grants(self, call: Call, account_id: str, query: PageQuery) -> HttpReply:
-        """The account's grants, newest first, spent and expired ones included."""
-        await call.at_least(query.min_position)
+    async def list_grants(self, call: Call, account_id: str, query: PastPageQuery) -> HttpReply:
+        """The account's grants, newest first, spent and expired ones included; or those that it
+        had, as they were, with `at` or `at_position`."""
         owner, cursors = call.owner(account_id), call.services.cursors
-        before = cursors.read(query.cursor, LIST, owner) if query.cursor else None
-        view = await call.services.reads.lots(owner, before, query.limit + 1)
+        moment = await moment_of(call, owner, query)
+        of = (LIST, owner, query.at, query.at_position)
+        before = cursors.read(query.cursor, *of) if query.cursor else None
+        view = await lots_then(call.services.reads, owner, moment, before, query.limit + 1)
         if view is None:
             raise Rejected(ProblemCode.ACCOUNT_NOT_FOUND)
         grants = await _grants(call.services.reads, owner, view)
         page = grants[: query.limit]
         has_more = len(grants) > query.limit
-        next_cursor = cursors.make(str(page[-1].grant_id), LIST, owner) if has_more else None
+        next_cursor = cursors.make(str(page[-1].grant_id), *of) if has_more else None
         return json_reply(Page(items=page, next_cursor=next_cursor))
 
     @get(
@@ -83,29 +87,75 @@ class GrantsController(Controller):
         problems=(ProblemCode.GRANT_NOT_FOUND,),
     )
     async def read_grant(
-        self, call: Call, account_id: str, grant_id: str, query: ReadQuery
+        self, call: Call, account_id: str, grant_id: str, query: PastQuery
     ) -> HttpReply:
-        """One grant with what remains of it."""
-        await call.at_least(query.min_position)
-        owner = call.owner(account_id)
-        if version_in("grt", grant_id, owner) is None:
-            raise Rejected(ProblemCode.GRANT_NOT_FOUND)
-        view = await call.services.reads.lot(owner, grant_id)
-        if view is None or not view.lots:
-            raise Rejected(ProblemCode.GRANT_NOT_FOUND)
-        (grant,) = await _grants(call.services.reads, owner, view)
-        return json_reply(grant)
+        """One grant with what remains of it; or what did, with `at` or `at_position`."""
+        owner, reads = call.owner(account_id), call.services.reads
+        moment = await moment_of(call, owner, query, ProblemCode.GRANT_NOT_FOUND)
+        view = await lot_then(reads, owner, grant_id, moment)
+        (grant,) = await _grants(reads, owner, view)
+        return tagged_reply(call, grant)
+
+    @post(
+        "/{grant_id:str}/clawback",
+        scope=Scope.GRANT,
+        reply=GrantReply,
+        keyed=True,
+        summary="Claw a grant back",
+        problems=(
+            ProblemCode.ACCOUNT_NOT_FOUND,
+            ProblemCode.GRANT_NOT_FOUND,
+            ProblemCode.GRANT_DERIVED,
+        ),
+        example={
+            "reference": "chargeback-77",
+            "as_of": "2030-01-05T12:00:00Z",
+            "fraction_millis": 1000,
+            "reason": "store-refund",
+        },
+    )
+    async def claw_back(
+        self, call: Call, account_id: str, grant_id: str, body: ClawbackRequest
+    ) -> HttpReply:
+        """A store took the money back: set how much of a grant is to be taken back in all.
+
+        Each `reference` has a target, and the newest `as_of` counts; a smaller target than before
+        is a reversal. Unspent credits are taken, credits that moved to other accounts are
+        followed, and what was spent becomes debt. Only grants from outside can be clawed back:
+        `grant_derived` names the `origin` of any other.
+        """
+        return await call.carry_out(clawback_order(call, body, account_id, grant_id))
+
+    @post(
+        "/{grant_id:str}/void",
+        scope=Scope.GRANT,
+        reply=GrantReply,
+        keyed=True,
+        summary="Void a grant",
+        problems=(ProblemCode.ACCOUNT_NOT_FOUND, ProblemCode.GRANT_NOT_FOUND),
+        example={"reason": "issued-by-mistake"},
+    )
+    async def void_grant(
+        self, call: Call, account_id: str, grant_id: str, body: VoidRequest
+    ) -> HttpReply:
+        """End what is free of a grant now; what comes back to it later ends as well.
+
+        Held credits of it can still be captured, and what was spent stays spent.
+        """
+        return await call.carry_out(void_order(call, body, account_id, grant_id))
 
 
 def grant_order(call: Call, body: GrantRequest, account_id: str) -> Order:
     """A grant as the engine takes it."""
+    expires_at = None if body.expires_at is msgspec.UNSET else body.expires_at
     command = GrantCredits(
         owner=_owner_to_be(call, account_id),
         key=call.key,
         amount=body.amount,
         source=body.source.value,
         effective_at=in_utc(body.effective_at, "/effective_at"),
-        expires_at=in_utc(body.expires_at, "/expires_at"),
+        expires_at=in_utc(expires_at, "/expires_at"),
+        is_expiry_open=body.expires_at is msgspec.UNSET,
         priority=body.priority,
         unit_cost_micros=body.unit_cost_micros,
         currency=body.currency,
@@ -113,6 +163,35 @@ def grant_order(call: Call, body: GrantRequest, account_id: str) -> Order:
         reference=body.reference,
     )
     return Order(command, kept(metadata=body.metadata).private)
+
+
+def clawback_order(call: Call, body: ClawbackRequest, account_id: str, grant_id: str) -> Order:
+    """A clawback as the engine takes it."""
+    if (body.amount is None) == (body.fraction_millis is None):
+        raise fault("", "give either amount or fraction_millis")
+    as_of = in_utc(body.as_of, "/as_of")
+    assert as_of is not None
+    reason, private = kept(reason=body.reason)
+    command = ClawBack(
+        owner=call.owner(account_id),
+        key=call.key,
+        grant_id=grant_id,
+        reference=body.reference,
+        as_of=as_of,
+        amount=body.amount,
+        fraction_millis=body.fraction_millis,
+        reason=reason,
+    )
+    return Order(command, private)
+
+
+def void_order(call: Call, body: VoidRequest, account_id: str, grant_id: str) -> Order:
+    """The end of a grant as the engine takes it."""
+    reason, private = kept(reason=body.reason)
+    command = VoidGrant(
+        owner=call.owner(account_id), key=call.key, grant_id=grant_id, reason=reason
+    )
+    return Order(command, private)
 
 
 def _owner_to_be(call: Call, account_id: str) -> str:

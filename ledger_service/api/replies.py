@@ -1,24 +1,26 @@
-"""First answers to keyed commands, rendered from the event that bears the key.
-
-A replay must be the first answer byte for byte, for ever. So the functions of a version never
-change once they have been in use, and neither do the shapes they fill, which is why those are
-spelled out here: whoever wants another answer adds a version, and `Answer.reply` says which
-version made the first one.
+"""First answers to grants, debits, refunds and generations, rendered from the event that bears the
+key. See answers.py for what may never change here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
+import ledger_service.api.replies_of_holds
+import ledger_service.api.replies_of_operators  # noqa: F401 - imported to be registered
+from ledger_service.api.answers import (
+    Bearer,
+    answer_in,
+    lots_v1,
+    outcome_v1,
+    renderer_of,
+    renders,
+)
 from ledger_service.api.shapes import Private, metadata_of, reason_of
-from ledger_service.domain.events import Event
 from ledger_service.domain.events.account import (
     AccountOpened,
-    Answer,
     CommandAccepted,
     CommandVoided,
     CreditsDebited,
@@ -28,82 +30,14 @@ from ledger_service.domain.events.account import (
 )
 from ledger_service.domain.ids import split_owner
 
-
-class Bearer(Protocol):
-    """A recorded event that bears a key, fresh from the engine or read back."""
-
-    @property
-    def position(self) -> int:
-        """Its position in the log."""
-
-    @property
-    def owner(self) -> str:
-        """Tenant and account."""
-
-    @property
-    def event(self) -> Event:
-        """The event itself; its `command` says what the first answer said of the account."""
-
-    @property
-    def recorded_at(self) -> datetime:
-        """The command's time."""
-
-
-Renderer = Callable[[Bearer, Private | None], dict[str, Any]]
+__all__ = ["answer_in", "render"]
 
 _ENCODER: Final = msgspec.json.Encoder()
-_RENDERERS: dict[tuple[int, type[Event]], Renderer] = {}
-
-
-def renders(reply_version: int, event_type: type[Event]) -> Callable[[Renderer], Renderer]:
-    """Register what makes the answers of this version for commands borne by such events."""
-
-    def register(renderer: Renderer) -> Renderer:
-        assert (reply_version, event_type) not in _RENDERERS
-        _RENDERERS[reply_version, event_type] = renderer
-        return renderer
-
-    return register
-
-
-def answer_in(bearer: Bearer) -> Answer:
-    """What the event keeps of the first answer."""
-    answer: Answer | None = getattr(bearer.event, "command", None)
-    assert answer is not None, "an event that bears a key keeps its answer"
-    return answer
 
 
 def render(bearer: Bearer, private: Private | None) -> bytes:
     """The first answer's body."""
-    renderer = _RENDERERS[answer_in(bearer).reply, type(bearer.event)]
-    return _ENCODER.encode(renderer(bearer, private))
-
-
-def outcome_v1(bearer: Bearer) -> dict[str, Any]:
-    """What every answer begins with: position, time, and the account after the command."""
-    answer = answer_in(bearer)
-    position = bearer.position + answer.trailing
-    return {
-        "position": position,
-        "recorded_at": bearer.recorded_at,
-        "account": {
-            "account_id": split_owner(bearer.owner)[1],
-            "unit": answer.unit,
-            "status": answer.status,
-            "version": answer.version,
-            "position": position,
-            "balance": {
-                "posted": answer.posted,
-                "held": answer.held,
-                "available": answer.available,
-                "debt": answer.debt,
-                "credit_limit": answer.credit_limit,
-                "pending_expiry": answer.pending_expiry,
-            },
-            "merged_into": None,
-            "opened_at": answer.opened_at,
-        },
-    }
+    return _ENCODER.encode(renderer_of(bearer)(bearer, private))
 
 
 @renders(1, AccountOpened)
@@ -135,6 +69,20 @@ def _granted_v1(bearer: Bearer, private: Private | None) -> dict[str, Any]:
     return outcome_v1(bearer) | {"grant": grant}
 
 
+@renders(2, CreditsGranted)
+def _granted_v2(bearer: Bearer, private: Private | None) -> dict[str, Any]:
+    event = bearer.event
+    assert isinstance(event, CreditsGranted)
+    if event.is_adjustment:
+        slices = (Slice(event.grant_id, event.amount),)
+        return _adjusted_v2(bearer, private, event.grant_id, "credit", slices)
+    reply = _granted_v1(bearer, private)
+    if answer_in(bearer).merged_into is not None:
+        reply["grant"]["remaining"] = 0  # it went on in the same command
+    reply["grant"] |= {"kind": "grant", "origin": None, "voided": False, "clawback": None}
+    return reply
+
+
 @renders(1, CreditsDebited)
 def _debited_v1(bearer: Bearer, private: Private | None) -> dict[str, Any]:
     event = bearer.event
@@ -147,11 +95,40 @@ def _debited_v1(bearer: Bearer, private: Private | None) -> dict[str, Any]:
         "refunded": 0,
         "reason": reason_of(event.reason, private),
         "reference": event.reference,
-        "lots": _lots_v1(event.slices),
+        "lots": lots_v1(event.slices),
         "metadata": metadata_of(private),
         "created_at": bearer.recorded_at,
     }
     return outcome_v1(bearer) | {"debit": debit}
+
+
+@renders(2, CreditsDebited)
+def _debited_v2(bearer: Bearer, private: Private | None) -> dict[str, Any]:
+    event = bearer.event
+    assert isinstance(event, CreditsDebited)
+    if not event.is_adjustment:
+        return _debited_v1(bearer, private)
+    return _adjusted_v2(bearer, private, event.debit_id, "debit", event.slices)
+
+
+def _adjusted_v2(
+    bearer: Bearer,
+    private: Private | None,
+    adjustment_id: str,
+    direction: str,
+    slices: tuple[Slice, ...],
+) -> dict[str, Any]:
+    event = bearer.event
+    assert isinstance(event, CreditsGranted | CreditsDebited)
+    adjustment = {
+        "adjustment_id": adjustment_id,
+        "amount": event.amount,
+        "direction": direction,
+        "reason": reason_of(event.reason, private),
+        "lots": lots_v1(slices),
+        "created_at": bearer.recorded_at,
+    }
+    return outcome_v1(bearer) | {"adjustment": adjustment}
 
 
 @renders(1, DebitRefunded)
@@ -163,7 +140,7 @@ def _refunded_v1(bearer: Bearer, private: Private | None) -> dict[str, Any]:
         "debit_id": event.debit_id,
         "amount": event.amount,
         "reason": reason_of(event.reason, private),
-        "lots": _lots_v1(event.slices),
+        "lots": lots_v1(event.slices),
         "created_at": bearer.recorded_at,
     }
     return outcome_v1(bearer) | {"refund": refund}
@@ -208,7 +185,3 @@ def _requested_v1(
         "finished_at": None,
     }
     return outcome_v1(bearer) | {"generation": generation}
-
-
-def _lots_v1(slices: tuple[Slice, ...]) -> list[dict[str, Any]]:
-    return [{"grant_id": part.grant_id, "amount": part.amount} for part in slices]

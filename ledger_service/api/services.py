@@ -13,6 +13,7 @@ from ledger_service.engine.engine import Engine
 from ledger_service.generations.services import GenerationServices
 from ledger_service.settings import Settings
 from ledger_service.store.following import AccountFollower
+from ledger_service.store.hold_reads import HoldReads
 from ledger_service.store.log_head import LogHead
 from ledger_service.store.pool import ReadPool
 from ledger_service.store.readiness import Readiness
@@ -27,6 +28,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     engine: Engine
     pool: ReadPool
     reads: Reads
+    holds: HoldReads
     vault: Vault
     log_head: LogHead
     follower: AccountFollower

@@ -8,22 +8,30 @@ from typing import Any, Final
 from contracts.api.accounts import Account, Balance
 from contracts.api.common import LotAmount, Source
 from contracts.api.debits import Debit, Refund
-from contracts.api.grants import Grant
-from contracts.api.log import Direction, Entry
+from contracts.api.grants import Clawback, Grant, GrantKind, Origin
+from contracts.api.holds import Hold, HoldStatus
+from contracts.api.log import Entry
+from ledger_service.api.entry_details import details_of
 from ledger_service.domain.account.balance import available, unbooked
+from ledger_service.domain.account.entries import entry_type, movement_of, reference_of
+from ledger_service.domain.account.grant_views import clawback_after
 from ledger_service.domain.account.state import AccountState, Lot
-from ledger_service.domain.events import topic_of
 from ledger_service.domain.events.account import (
     AccountEvent,
-    AccountOpened,
-    CreditLimitChanged,
     CreditsDebited,
-    CreditsExpired,
     CreditsGranted,
     DebitRefunded,
-    LotDerived,
     Slice,
 )
+from ledger_service.domain.events.clawbacks import GrantClawedBack, GrantVoided
+from ledger_service.domain.events.holds import (
+    HoldAfter,
+    HoldCaptured,
+    HoldEnded,
+    HoldExtended,
+    HoldPlaced,
+)
+from ledger_service.domain.ids import split_owner
 from ledger_service.store.stored import StoredEvent
 
 Private = dict[str, Any]
@@ -31,6 +39,9 @@ Private = dict[str, Any]
 
 ERASED: Final = "erased"
 """Shown for free text that has been erased with its owner's key."""
+
+_OF_A_HOLD: Final = (HoldPlaced, HoldExtended, HoldEnded)
+_OF_A_GRANT: Final = (GrantClawedBack, GrantVoided)
 
 
 def account_of(state: AccountState, position: int, now: datetime) -> Account:
@@ -75,19 +86,60 @@ def grant_of(lot: Lot, made_by: StoredEvent, private: Private | None, now: datet
         reference=granted.reference if granted else None,
         metadata=metadata_of(private),
         created_at=made_by.recorded_at,
+        kind=GrantKind(lot.kind),
+        origin=_origin_of(lot, split_owner(made_by.owner)[1]),
+        voided=lot.is_voided,
+        clawback=_clawback_of(lot),
+    )
+
+
+def _origin_of(lot: Lot, account_id: str) -> Origin | None:
+    if lot.origin is None:
+        return None
+    return Origin(account_id=lot.from_account or account_id, grant_id=lot.origin)
+
+
+def _clawback_of(lot: Lot) -> Clawback | None:
+    parts = clawback_after(lot)
+    if parts is None:
+        return None
+    return Clawback(
+        target=parts.target,
+        taken=parts.taken,
+        absorbed=parts.absorbed,
+        owed=parts.owed,
+        repaid=parts.repaid,
+        forwarded=parts.forwarded,
+    )
+
+
+def hold_of(hold: HoldAfter, private: Private | None) -> Hold:
+    """A hold as it stands after its newest event."""
+    return Hold(
+        hold_id=hold.hold_id,
+        amount=hold.amount,
+        captured=hold.captured,
+        released=hold.released,
+        status=HoldStatus(hold.status),
+        expires_at=hold.expires_at,
+        reason=reason_of(hold.reason, private),
+        reference=hold.reference,
+        metadata=metadata_of(private),
+        created_at=hold.created_at,
     )
 
 
 def debit_of(stored: StoredEvent, refunded: int, private: Private | None) -> Debit:
-    """A debit with what was given back of it so far."""
+    """A debit, or a captured hold, with what was given back of it so far."""
     event = stored.event
-    assert isinstance(event, CreditsDebited)
+    assert isinstance(event, CreditsDebited | HoldCaptured)
+    asked = event.hold if isinstance(event, HoldCaptured) else event
     return Debit(
         debit_id=event.debit_id,
         amount=event.amount,
         refunded=refunded,
-        reason=reason_of(event.reason, private),
-        reference=event.reference,
+        reason=reason_of(asked.reason, private),
+        reference=asked.reference,
         lots=lot_amounts(event.slices),
         metadata=metadata_of(private),
         created_at=stored.recorded_at,
@@ -109,72 +161,31 @@ def refund_of(stored: StoredEvent, private: Private | None) -> Refund:
 
 
 def entry_of(stored: StoredEvent, private: Private | None) -> Entry:
-    """One line of a statement; amounts by their direction add up to the balance.
-
-    A lot derived from another moves nothing in or out by itself.
-    """
+    """One line of a statement; amounts by their direction add up to the balance."""
     event = stored.event
     assert isinstance(event, AccountEvent)
+    movement = movement_of(event)
     return Entry(
         position=stored.position,
         version=stored.version,
-        type=topic_of(event).partition(".")[0],
-        amount=_amount(event),
-        direction=_direction(event),
+        type=entry_type(event),
+        amount=movement.amount,
+        direction=movement.direction,
         posted_after=event.posted,
         held_after=event.held,
         recorded_at=stored.recorded_at,
-        reference=getattr(event, "reference", None),
+        reference=reference_of(event),
         actor=stored.actor,
-        details=_details(event, private),
+        details=details_of(event, _reason(event, private)),
     )
 
 
-def _amount(event: AccountEvent) -> int:
-    if isinstance(event, DebitRefunded):
-        return event.amount - event.restored  # that part enters with the lot that follows
-    amount: int = getattr(event, "amount", 0)
-    return amount
-
-
-def _direction(event: AccountEvent) -> Direction:
-    match event:
-        case CreditsGranted():
-            return Direction.CREDIT
-        case DebitRefunded():
-            return Direction.CREDIT if _amount(event) else Direction.NONE
-        case LotDerived():
-            return Direction.CREDIT if event.origin is None else Direction.NONE
-        case CreditsDebited() | CreditsExpired():
-            return Direction.DEBIT
-    return Direction.NONE
-
-
-def _details(event: AccountEvent, private: Private | None) -> dict[str, Any]:
-    match event:
-        case AccountOpened():
-            return {"unit": event.unit, "credit_limit": event.credit_limit}
-        case CreditLimitChanged():
-            return {"credit_limit": event.credit_limit}
-        case CreditsGranted():
-            granted = {"grant_id": event.grant_id, "source": event.source, "repaid": event.repaid}
-            return granted | {"expires_at": event.expires_at}
-        case CreditsDebited():
-            details: dict[str, Any] = {"debit_id": event.debit_id}
-            details |= {"lots": lot_amounts(event.slices), "on_credit": event.on_credit}
-            details |= {"reason": reason_of(event.reason, private)}
-            return details | {"generation_id": event.generation_id, "model": event.model}
-        case DebitRefunded():
-            details = {"refund_id": event.refund_id, "debit_id": event.debit_id}
-            details |= {"lots": lot_amounts(event.slices), "debt_cancelled": event.debt_cancelled}
-            details |= {"restored": event.restored, "refunded": event.amount}
-            details |= {"reason": reason_of(event.reason, private)}
-            return details | {"generation_id": event.generation_id}
-        case LotDerived():
-            return {"grant_id": event.grant_id, "kind": event.kind, "origin": event.origin}
-        case CreditsExpired():
-            return {"lots": lot_amounts(event.slices)}
-    return {}
+def _reason(event: AccountEvent, private: Private | None) -> str | None:
+    code = event.hold.reason if isinstance(event, _OF_A_HOLD) else getattr(event, "reason", None)
+    has_none = isinstance(event, CreditsGranted) and not event.is_adjustment
+    if has_none or (code is None and private_digest(event) is None):
+        return None
+    return reason_of(code, private)
 
 
 def lot_amounts(slices: tuple[Slice, ...]) -> tuple[LotAmount, ...]:
@@ -197,6 +208,20 @@ def metadata_of(private: Private | None) -> dict[str, Any]:
 
 
 def private_digest(event: object) -> str | None:
-    """The vault entry that an event names, if any."""
+    """The vault entry with an event's own words, if any; a hold's events have those of the hold."""
+    if isinstance(event, _OF_A_HOLD):
+        return event.hold.private
     digest: str | None = getattr(event, "private", None)
     return digest
+
+
+def answer_digest(event: object) -> str | None:
+    """The vault entry that the first answer shows: where that is a grant, the grant's."""
+    if isinstance(event, _OF_A_GRANT):
+        return event.grant.private if event.grant else None
+    return private_digest(event)
+
+
+def shows_earlier(event: object) -> bool:
+    """Whether the answer shows something that was made, with its words, by an earlier command."""
+    return isinstance(event, (HoldEnded, HoldExtended, *_OF_A_GRANT))

@@ -10,6 +10,7 @@ from contracts.api.common import Instant, Page, Reference
 from contracts.api.keys import Scope
 from contracts.api.log import Entry
 from contracts.problems import ProblemCode
+from ledger_service.api.body import in_utc
 from ledger_service.api.call import Call
 from ledger_service.api.endpoint import fingerprint_of, get, key_of, post
 from ledger_service.api.headers import readable_key
@@ -54,13 +55,13 @@ class StatementsController(Controller):
     async def list_entries(self, call: Call, account_id: str, query: EntriesQuery) -> HttpReply:
         """Everything that ever happened on the account, newest first, with running balances.
 
-        With filters a page may be short, even empty, while `next_cursor` leads on: one request
-        looks at a bounded stretch of the history.
+        It is as fresh as the log: what was written is there at once. The amounts, each with the
+        sign of its `direction`, add up to `posted_after`.
         """
         wanted = HistoryFilter(
             topics=_topics(query.type) if query.type else None,
-            since=query.since,
-            until=query.until,
+            since=in_utc(query.since, "?from"),
+            until=in_utc(query.until, "?to"),
             actor=query.actor,
             reference=query.reference,
         )
@@ -87,8 +88,7 @@ class StatementsController(Controller):
         stored = await reads.event_by_key(owner, sought)
         if stored is None:
             raise Rejected(ProblemCode.COMMAND_NOT_FOUND)
-        private = await private_of(reads, [stored])
-        body = render(stored, private[stored.version])
+        body = render(stored, await call.kept_for(stored))
         return HttpReply(body, answer_in(stored).http_status)
 
     @post(

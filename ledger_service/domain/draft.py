@@ -32,7 +32,7 @@ from ledger_service.domain.world import (
     World,
 )
 
-REPLY_VERSION = 1
+REPLY_VERSION = 2
 """The render functions that make first answers today; replays use the one recorded."""
 
 

@@ -40,7 +40,9 @@ def call(caller: Caller, operation: Operation, **ids: str) -> httpx.Response:
     headers = {"Idempotency-Key": "matrix"} if operation.endpoint.is_keyed else {}
     body: Any = operation.endpoint.example
     if operation.endpoint.body is None:
-        return caller.http.request(operation.endpoint.method, path, headers=headers)
+        query = {"amount": 1} if "amount" in operation.endpoint.query.__struct_fields__ else {}
+        method = operation.endpoint.method
+        return caller.http.request(method, path, headers=headers, params=query)
     return caller.http.request(operation.endpoint.method, path, json=body, headers=headers)
 
 
@@ -105,7 +107,9 @@ def test_a_foreign_account_looks_like_a_missing_one(
     ledger.other.grant(foreign, 100)
     debit_id = ledger.other.debit(foreign, 1)["debit"]["debit_id"]
     grant_id = expect(200, ledger.other.get(f"/v1/accounts/{foreign}/grants"))["items"][0]
-    ids = {"debit_id": debit_id, "grant_id": grant_id["grant_id"]}
+    held = {"amount": 1, "reason": "test"}
+    hold = expect(201, ledger.other.post(f"/v1/accounts/{foreign}/holds", held))["hold"]
+    ids = {"debit_id": debit_id, "grant_id": grant_id["grant_id"], "hold_id": hold["hold_id"]}
     before = ledger.other.get(f"/v1/accounts/{foreign}").content
     seen = call(ledger.caller, operation, account_id=foreign, **ids)
     expected = call(ledger.caller, operation, account_id=missing, **ids)

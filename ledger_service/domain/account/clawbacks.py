@@ -53,6 +53,9 @@ def decide_clawback(world: World, command: ClawBack, now: datetime) -> Outcome:
     settle_first(draft, command.owner)
     lot = _lot(draft, command.owner, command.grant_id)
     claim = Claim(command.reference, command.as_of, _claimed(command, lot))
+    if claim.amount > lot.amount:
+        fault = {"pointer": "/amount", "detail": f"the grant was of {lot.amount} credits"}
+        return Refusal(ProblemCode.VALIDATION_FAILED, {"errors": [fault]})
     event = GrantClawedBack(
         grant_id=lot.grant_id,
         reference=claim.reference,

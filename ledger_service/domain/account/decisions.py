@@ -95,7 +95,10 @@ def _with_expiry(command: GrantCredits, policy: Policy, now: datetime) -> GrantC
     lasting = policy.expires_after.get(command.source) if command.is_expiry_open else None
     if lasting is None:
         return command
-    return replace(command, expires_at=(command.effective_at or now) + lasting)
+    try:
+        return replace(command, expires_at=(command.effective_at or now) + lasting)
+    except OverflowError:  # beyond the calendar is never
+        return command
 
 
 def _refuse_grant(

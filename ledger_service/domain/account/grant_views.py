@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ledger_service.domain.account.state import Lot
 from ledger_service.domain.events.account import CreditsGranted
-from ledger_service.domain.events.clawbacks import GrantAfter
+from ledger_service.domain.events.clawbacks import ClawbackAfter, GrantAfter
 from ledger_service.domain.world import GrantFacts
 
 
@@ -28,4 +28,24 @@ def grant_after(lot: Lot, facts: GrantFacts) -> GrantAfter:
         reference=granted.reference if granted else None,
         private=granted.private if granted else None,
         created_at=facts.created_at,
+        kind=lot.kind,
+        origin=lot.origin,
+        from_account=lot.from_account,
+        is_voided=lot.is_voided,
+        clawback=clawback_after(lot),
+    )
+
+
+def clawback_after(lot: Lot) -> ClawbackAfter | None:
+    """How the target of a lot is met; None while nobody has claimed anything of it."""
+    parts = lot.clawback
+    if parts is None:
+        return None
+    return ClawbackAfter(
+        target=lot.target,
+        taken=lot.clawed_back,
+        absorbed=parts.absorbed,
+        owed=parts.owed,
+        repaid=parts.repaid,
+        forwarded=parts.forwarded,
     )

@@ -40,7 +40,7 @@ def limits_for(
         if limit.key_id is not None and limit.key_id != spender:
             continue
         counter = f"{limit.limit_id}/{spender}" if is_of_keys else limit.limit_id
-        window, resets_at = _window(limit.window, now)
+        window, resets_at = window_of(limit.window, now)
         used = sum(
             [c.used for c in state.terms.counters if (c.counter, c.window) == (counter, window)]
         )
@@ -67,7 +67,8 @@ def count_spend(
     return tuple([found.use for found in standing])
 
 
-def _window(kind: str, now: datetime) -> tuple[str, datetime | None]:
+def window_of(kind: str, now: datetime) -> tuple[str, datetime | None]:
+    """The window's name at `now`, and when it ends; null for a lifetime."""
     today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     if kind == "day":
         return f"{today:%Y-%m-%d}", today + timedelta(days=1)

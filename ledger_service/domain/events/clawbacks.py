@@ -12,6 +12,17 @@ import msgspec
 from ledger_service.domain.events.account import AccountEvent, Slice
 
 
+class ClawbackAfter(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """How a grant's target is met; the parts add up to it."""
+
+    target: int  # T
+    taken: int  # c
+    absorbed: int  # a
+    owed: int  # q
+    repaid: int  # y
+    forwarded: int  # f
+
+
 class GrantAfter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A grant as it stands after an event; what its first answer showed is made of it."""
 
@@ -30,6 +41,11 @@ class GrantAfter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reference: str | None = None
     private: str | None = None
     created_at: datetime
+    kind: str = "grant"
+    origin: str | None = None
+    from_account: str | None = None
+    is_voided: bool = False
+    clawback: ClawbackAfter | None = None
 
 
 class GrantClawedBack(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,8 +11,11 @@ import httpx
 import msgspec
 import pytest
 
+from contracts.api.batches import BatchOp
 from contracts.api.debits import DebitReply
 from contracts.client import LedgerClient
+from ledger_service.api.batches import OPERATIONS
+from tests.fixtures.examples import case_of
 from tests.fixtures.live import Caller, LiveLedger, expect, new_account
 
 pytestmark = pytest.mark.slow
@@ -55,6 +58,11 @@ def alone(caller: Caller, way: str, given: dict[str, Any]) -> httpx.Response:
     return caller.post(path, body, key=given["idempotency_key"])
 
 
+def test_every_op_is_an_operation() -> None:
+    """What a batch can do can be done alone."""
+    assert set(OPERATIONS) == set(BatchOp)
+
+
 def test_commands_are_carried_out_in_order(ledger: LiveLedger) -> None:
     """Each sees what those before it did."""
     account_id = new_account()
@@ -90,6 +98,21 @@ def test_a_command_is_answered_as_if_it_had_come_alone(ledger: LiveLedger) -> No
     assert replayed == {"status": 201, "body": expected.json(), "replayed": True}
     assert "replayed" not in first
     assert ledger.caller.balance(account_id)["posted"] == 95
+
+
+@pytest.mark.parametrize("op", BatchOp)
+def test_every_op_does_what_its_operation_does(ledger: LiveLedger, op: BatchOp) -> None:
+    """Its example in a batch, and then alone under the same key: one effect, one answer."""
+    operation = OPERATIONS[op]
+    case = case_of(ledger.caller, operation)
+    key = f"op-{new_account()}"
+    (result,) = send(
+        ledger.caller, {"op": op, "idempotency_key": key, **case.ids, **(case.body or {})}
+    )
+    again = case.send(ledger.caller, key=key)
+    assert result["status"] == operation.endpoint.status
+    assert (again.status_code, again.json()) == (result["status"], result["body"])
+    assert again.headers["Idempotent-Replayed"] == "true"
 
 
 def test_refusals_are_those_of_the_single_operation(ledger: LiveLedger) -> None:

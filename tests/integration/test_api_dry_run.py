@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-import re
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import httpx
 import pytest
 
-from ledger_service.api.operations import Operation, operations
-from ledger_service.app import CONTROLLERS
-from tests.fixtures.live import Caller, LiveLedger, expect, new_account, serve
+from ledger_service.api.operations import Operation
+from tests.fixtures.examples import DRY, WRITES, Case, case_of
+from tests.fixtures.live import LiveLedger, expect, new_account, serve
 from tests.fixtures.services import TEMPLATE, Cluster, Processes
 
 pytestmark = pytest.mark.slow
 
-WRITES: Final = [
-    it for it in operations(CONTROLLERS) if it.endpoint.method in {"POST", "PATCH", "PUT"}
-]
-DRY: Final = [it for it in WRITES if it.endpoint.may_run_dry]
 ALWAYS_IN_EARNEST: Final = {
     "POST /v1/keys",
     "POST /v1/accounts/{account_id}/commands/{key}/void",  # reading the command is its dry run
@@ -52,67 +45,6 @@ def alone(postgres: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     live.close()
     processes.end_all()
     postgres.drop(database)
-
-
-class Case(NamedTuple):
-    """One operation's request."""
-
-    method: str
-    path: str
-    body: Any
-
-    def send(self, caller: Caller, **query: str) -> httpx.Response:
-        """Ask for it; in earnest under a key of its own."""
-        headers = {} if query else {"Idempotency-Key": f"earnest-{new_account()}"}
-        if self.body is None:
-            return caller.http.request(self.method, self.path, params=query, headers=headers)
-        return caller.http.request(
-            self.method, self.path, params=query, headers=headers, json=self.body
-        )
-
-
-def case_of(caller: Caller, operation: Operation) -> Case:
-    """The operation's example, on an account that has everything an example may name."""
-    account_id, other = new_account(), new_account()
-    caller.grant(other, 5)
-    grant_id = caller.grant(account_id, 5000)["grant"]["grant_id"]
-    debit_id = caller.debit(account_id, 1000)["debit"]["debit_id"]
-    ids = {
-        "account_id": account_id,
-        "from_account_id": account_id,
-        "to_account_id": other,
-        "grant_id": grant_id,
-        "debit_id": debit_id,
-        "key": "never-used",
-    }
-    path = f"/v1/accounts/{account_id}"
-    if "{hold_id}" in operation.path or operation.path.endswith("/holds/release"):
-        example = next(it.endpoint.example for it in DRY if it.title.endswith("/holds"))
-        held = expect(201, caller.post(f"{path}/holds", example | {"reference": "held"}))
-        ids["hold_id"] = held["hold"]["hold_id"]
-        ids["reference"] = "held"
-    if operation.path.endswith("/write-offs"):
-        expect(200, caller.http.patch(path, json={"credit_limit": 9000}))
-        caller.debit(account_id, 9000)
-    if operation.title == "POST /v1/accounts":
-        ids["account_id"] = new_account()
-    body = filled(copy.deepcopy(operation.endpoint.example), ids)
-    if operation.title == "POST /v1/batches":
-        del body["commands"][1:]  # in earnest, the others would see what the first one did
-    address = re.sub(r"{(\w+)}", lambda found: ids[found[1]], operation.path)
-    return Case(operation.endpoint.method, address, body)
-
-
-def filled(node: Any, ids: dict[str, str]) -> Any:
-    """An example with ids that exist."""
-    if isinstance(node, list):
-        return [filled(item, ids) for item in node]
-    if isinstance(node, dict):
-        return {
-            name: ids[name] if name in ids and isinstance(value, str) else filled(value, ids)
-            for name, value in node.items()
-        }
-    return node
 
 
 def everything(ledger: LiveLedger) -> list[Any]:

@@ -186,6 +186,12 @@ def oracle(args: list[str]) -> None:
     become("-m", "tests.oracle", *args)
 
 
+def simulate(args: list[str]) -> None:
+    """Histories in virtual time, judged step by step; SEED=n in the environment plays one."""
+    ensure_environment("dev")
+    become("-m", "tests.simulation", *args)
+
+
 def fmt(args: list[str]) -> None:
     """Put the code into the one format, and mend what ruff can mend."""
     ensure_environment("dev")
@@ -225,6 +231,7 @@ TARGETS: dict[str, tuple[Callable[[list[str]], None], str]] = {
     "test-fast": (fast_tests, "the tests that need no server"),
     "bench": (bench, "throughput as ratios against yardsticks"),
     "oracle": (oracle, "random commands, every answer judged by a second model of the law"),
+    "simulate": (simulate, "histories in virtual time, with faults; SEED=n plays one again"),
     "fmt": (fmt, "format the code"),
     "lock": (lock, "resolve deploy/requirements/*.in into hash-locked *.txt"),
     "clean": (clean, "remove .venv, .tools and caches; keeps .run"),

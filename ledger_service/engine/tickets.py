@@ -80,19 +80,21 @@ class Inbox:
         """Wait for tickets and take up to `most`; empty once closed and drained."""
         with self._arrival:
             while True:
-                taken = self._take_now(most)
+                taken = self.take_now(most)
                 if taken or self._is_closed:
                     return taken
                 self._arrival.wait()
 
-    def _take_now(self, most: int) -> list[Ticket]:
-        taken: list[Ticket] = []
-        while self._tickets and len(taken) < most:
-            ticket = self._tickets.popleft()
-            if ticket.stage is not Stage.WITHDRAWN:
-                ticket.stage = Stage.TAKEN
-                taken.append(ticket)
-        return taken
+    def take_now(self, most: int) -> list[Ticket]:
+        """Take up to `most` of the tickets that wait, maybe none."""
+        with self._arrival:
+            taken: list[Ticket] = []
+            while self._tickets and len(taken) < most:
+                ticket = self._tickets.popleft()
+                if ticket.stage is not Stage.WITHDRAWN:
+                    ticket.stage = Stage.TAKEN
+                    taken.append(ticket)
+            return taken
 
     def withdraw(self, ticket: Ticket) -> bool:
         """Take back a ticket that no batch has taken; says whether that was still possible."""

@@ -34,15 +34,28 @@ _log = logging.getLogger(__name__)
 
 
 class Writer:
-    """Takes tickets from the inbox until it closes; `deliver` gets their results."""
+    """Takes tickets from the inbox until it closes; `deliver` gets their results.
+
+    Without a thread of its own, `settle` may be called instead; `connect` and `pause` are then
+    the caller's.
+    """
 
     def __init__(
-        self, url: str, vault: Vault, inbox: Inbox, deliver: Callable[[Results], None]
+        self,
+        url: str,
+        vault: Vault,
+        inbox: Inbox,
+        deliver: Callable[[Results], None],
+        *,
+        connect: Callable[[str], WritingConnection] = WritingConnection,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._url = url
         self._vault = vault
         self._inbox = inbox
         self._deliver = deliver
+        self._connect = connect
+        self._pause = pause
         self._connection: WritingConnection | None = None
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -59,14 +72,14 @@ class Writer:
     def _run(self) -> None:
         while tickets := self._inbox.take(BATCH_MAX):
             try:
-                self._settle(tickets)
+                self.settle(tickets)
             except Exception as error:
                 _log.exception("a batch failed for a reason that nobody foresaw")
                 self._drop_connection()
                 self._fail(tickets, error)
         self._drop_connection()
 
-    def _settle(self, tickets: list[Ticket]) -> None:
+    def settle(self, tickets: list[Ticket]) -> None:
         """Bring one batch to its end, over contention and lost connections."""
         tries = 0
         while True:
@@ -78,7 +91,7 @@ class Writer:
                 tries += 1
                 if tries >= CONTENTION_TRIES_MAX:
                     return self._fail(tickets, Unavailable("too much contention"))
-                time.sleep(random.uniform(0, 0.005 * 2 ** min(tries, 6)))
+                self._pause(random.uniform(0, 0.005 * 2 ** min(tries, 6)))
             except ConnectionLost as error:
                 self._drop_connection()
                 tries += 1
@@ -87,7 +100,7 @@ class Writer:
                         ticket.may_be_committed |= error.commit_sent
                 if self._gives_up(tickets, tries):
                     return self._fail(tickets, error)
-                time.sleep(min(0.02 * 2 ** min(tries, 6), RECONNECT_SECONDS_MAX))
+                self._pause(min(0.02 * 2 ** min(tries, 6), RECONNECT_SECONDS_MAX))
             except DatabaseUnfit as error:
                 _log.error("the database takes no writes: %s", error)
                 self._drop_connection()  # the next one may lead to a better server
@@ -120,8 +133,8 @@ class Writer:
                 _log.error("%s failed for a reason that nobody foresaw", kind, exc_info=error)
             return self._fail(tickets, error)
         half = len(tickets) // 2
-        self._settle(tickets[:half])
-        self._settle(tickets[half:])
+        self.settle(tickets[:half])
+        self.settle(tickets[half:])
         return None
 
     def _fail(self, tickets: list[Ticket], error: Exception) -> None:
@@ -137,7 +150,7 @@ class Writer:
 
     def _connected(self) -> WritingConnection:
         if self._connection is None:
-            self._connection = WritingConnection(self._url)
+            self._connection = self._connect(self._url)
         return self._connection
 
     def _roll_back(self) -> None:

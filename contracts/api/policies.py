@@ -9,7 +9,7 @@ import msgspec
 
 from contracts import limits
 from contracts.api.common import Reply, Request, Source
-from contracts.api.terms import SpendLimit, SpendLimits
+from contracts.api.terms import PolicyLimit, SpendLimits
 
 
 class PolicyRequest(Request, frozen=True, kw_only=True):
@@ -46,7 +46,7 @@ class Policy(Reply, frozen=True, kw_only=True):
     expires_after_seconds: dict[str, int]
     promotional_first: bool
     hold_ttl_seconds: int
-    limits: tuple[SpendLimit, ...]
+    limits: tuple[PolicyLimit, ...]
 
 
 class PolicySetReply(Reply, frozen=True, kw_only=True):

@@ -70,7 +70,7 @@ class SchedulesRequest(Request, frozen=True, kw_only=True):
     schedules: Annotated[tuple[Schedule, ...], msgspec.Meta(max_length=limits.SCHEDULES_MAX)]
 
 
-class RunningSchedule(Schedule, frozen=True, kw_only=True):
+class RunningSchedule(Schedule, frozen=True, kw_only=True, forbid_unknown_fields=False):
     """A recurring grant with the next of its periods; `next_at` is null when it is over."""
 
     next_period: int
@@ -128,6 +128,10 @@ class SpendLimit(Request, frozen=True, kw_only=True):
     window: LimitWindow = LimitWindow.DAY
     per_key: bool = False
     key_id: TermId | None = None
+
+
+class PolicyLimit(SpendLimit, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """A spend limit as answers tell of it."""
 
 
 SpendLimits = Annotated[tuple[SpendLimit, ...], msgspec.Meta(max_length=limits.SPEND_LIMITS_MAX)]

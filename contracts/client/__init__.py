@@ -8,6 +8,7 @@
 
     errors.py     what can go wrong, two classes    transport.py  one call: time limit, retries
     ledger.py     calls of an app's backend         work.py       calls of the job worker
+    holds.py      holds, clawbacks                  operating.py  what operators do
 """
 
 from contracts.client.errors import LedgerError, LedgerRejected, LedgerUnavailable

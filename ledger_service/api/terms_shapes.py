@@ -190,8 +190,8 @@ def policy_shown(found: PolicyState | None) -> policies.Policy:
     )
 
 
-def _limit_shown(limit: SpendLimit) -> terms.SpendLimit:
-    return terms.SpendLimit(
+def _limit_shown(limit: SpendLimit) -> terms.PolicyLimit:
+    return terms.PolicyLimit(
         limit_id=limit.limit_id,
         amount=limit.amount,
         window=terms.LimitWindow(limit.window),

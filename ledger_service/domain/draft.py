@@ -105,6 +105,11 @@ class Draft:
             home = owner_of(split_owner(owner)[0], event.from_account)
         self._derived.append(((home, origin), (owner, event.grant_id)))
 
+    def derived_from(self, lot: LotKey) -> list[LotKey]:
+        """Lots that came from a lot, those of this draft included, in the order of their ids."""
+        here = [made for origin, made in self._derived if origin == lot]
+        return sorted({*self._world.derived_from(lot), *here}, key=lambda key: (key[1], key[0]))
+
     def record_generation(self, stream: str, owner: str, event: GenerationEvent) -> GenerationState:
         """Append a generation event."""
         before = self.generation(stream)

@@ -58,16 +58,18 @@ def policies() -> st.SearchStrategy[Policy]:
 
 def histories(max_size: int = 60, *, without: Iterable[str] = ()) -> st.SearchStrategy[list[Move]]:
     """Sequences of moves, long enough for lots to move, expire and be taken back."""
-    moves = st.lists(_moves(frozenset(without)), min_size=15, max_size=max_size)
-    return st.tuples(_beginnings(), moves).map(lambda drawn: [*drawn[0], *drawn[1]])
+    left_out = frozenset(without)
+    moves = st.lists(_moves(left_out), min_size=15, max_size=max_size)
+    return st.tuples(_beginnings(left_out), moves).map(lambda drawn: [*drawn[0], *drawn[1]])
 
 
-def _beginnings() -> st.SearchStrategy[list[Move]]:
+def _beginnings(without: frozenset[str]) -> st.SearchStrategy[list[Move]]:
     """Accounts begin with lots of many kinds: else most of what follows would be refused."""
     grants = st.builds(Move, st.just(0), st.just("grant"), st.sampled_from([0, 0, 1]), _lots())
     terms = [
         st.builds(Move, st.just(0), st.just(kind), st.just(0), _kinds()[kind][1])
         for kind in ("schedules", "thresholds", "limits", "credit")
+        if kind not in without
     ]
     return st.tuples(st.lists(grants, min_size=5, max_size=9), *terms).map(
         lambda drawn: [*drawn[0], *drawn[1:]]
@@ -263,6 +265,7 @@ class Player:
     def play(self, move: Move) -> list[Decision | Refusal]:
         """Wait, then do it; some moves are many commands, some cannot be made yet."""
         self.ledger.wait(move.wait_seconds)
+        self._look()
         outcomes = []
         for command in self.commands(move):
             outcomes += self.ledger.batch(command)

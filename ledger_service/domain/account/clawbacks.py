@@ -243,7 +243,7 @@ def _find_derived(
     key = (owner, lot.grant_id)
     if key not in world.derived:
         return one("derived", key)
-    keys = world.derived_from(key)
+    keys = draft.derived_from(key)  # what settling has just rolled over, too
     missing = {home for home, _ in keys if not draft.is_loaded(home)}
     if missing:
         return Need(streams=frozenset(missing))

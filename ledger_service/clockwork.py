@@ -21,6 +21,7 @@ from ledger_service.engine.engine import Engine
 from ledger_service.engine.submission import Submission
 from ledger_service.errors import LedgerError
 from ledger_service.generations.doorbell import BACKLOG_MAX, Doorbell
+from ledger_service.projections.feeder import Feeder
 from ledger_service.store.link import watched
 from ledger_service.store.statements import load_statements
 
@@ -52,11 +53,13 @@ class Clockwork:
         self._grace = grace
         self._holder = secrets.token_hex(8)
         self._epoch: int | None = None
+        self._projections = Feeder(database_url)
         self._timetable: list[tuple[float, Work]] = [
             (0.25, self._ring_due_jobs),
             (0.5, self._book_expiries),
             (0.5, self._expire_holds),
             (1.0, self._end_overdue_jobs),
+            (0.25, self._feed_projections),
         ]
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -68,6 +71,7 @@ class Clockwork:
                 self._epoch = None
                 _log.warning("the database does not answer: %s", type(error).__name__)
                 await _sleep(stop, _RETRY_SECONDS)
+        await self._projections.stop()
 
     async def _run_connected(self, stop: asyncio.Event) -> None:
         connection = await psycopg.AsyncConnection.connect(
@@ -142,6 +146,10 @@ class Clockwork:
                 for owner, generation_id in await cursor.fetchall()
             ]
         )
+
+    async def _feed_projections(self, _: Connection) -> None:
+        """It has a connection and a thread of its own: nobody here waits for it."""
+        self._projections.feed()
 
     async def _submit(self, commands: list[Any]) -> None:
         """What fails now is found due again at the next tick."""

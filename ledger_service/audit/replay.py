@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -15,10 +16,12 @@ import psycopg
 
 from ledger_service.audit.compare import differences
 from ledger_service.audit.fold import Fold
+from ledger_service.audit.projections import ProjectionCheck
 from ledger_service.domain.account.equations import check_equations
 from ledger_service.domain.events import decode
 from ledger_service.domain.events.account import AccountEvent
 from ledger_service.errors import CorruptHistory
+from ledger_service.projections.rows import Place
 from ledger_service.store.statements import load_statements
 
 _SQL: Final = load_statements("replay")
@@ -59,8 +62,9 @@ def replay(database_url: str, progress: Callable[[int, int], None] | None = None
         connection.read_only = True
         row = connection.execute(_SQL["head"]).fetchone()
         report.head = row[0] if row else 0
-        _fold_events(connection, report, fold, progress)
-        for difference in differences(connection, fold):
+        check = ProjectionCheck(connection)
+        _fold_events(connection, report, fold, check, progress)
+        for difference in chain(differences(connection, fold), check.differences()):
             report.differs(difference)
     report.accounts, report.generations = len(fold.accounts), len(fold.generations)
     for state in fold.accounts.values():
@@ -75,16 +79,19 @@ def _fold_events(
     connection: psycopg.Connection[Any],
     report: Report,
     fold: Fold,
+    check: ProjectionCheck,
     progress: Callable[[int, int], None] | None,
 ) -> None:
     open_accounts: set[str] = set()
-    for position, owner, stream, version, topic, state, recorded_at, last in _events(connection):
+    for position, owner, stream, version, topic, state, at, last, actor in _events(connection):
         if position != report.events + 1:
             report.differs(f"position {position} follows {report.events}")
         report.events = position
         try:
             event = decode(topic, state)
-            fold.add(owner, stream, version, event, recorded_at.astimezone(UTC))
+            fold.add(owner, stream, version, event, at.astimezone(UTC))
+            for difference in check.see(Place(position, owner, version, at, actor), event, fold):
+                report.differs(difference)
             if isinstance(event, AccountEvent):
                 open_accounts.add(stream)
             if last:

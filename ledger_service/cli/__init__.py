@@ -1,5 +1,5 @@
 """The command line: `credit-ledger serve | worker | clockwork | migrate | keys | replay |
-import | shadow`."""
+projections | import | shadow`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ledger_service.cli import clockwork, importing, keys, migrate, replay, serve, shadow, worker
+from ledger_service.cli import (
+    clockwork,
+    importing,
+    keys,
+    migrate,
+    projections,
+    replay,
+    serve,
+    shadow,
+    worker,
+)
 from ledger_service.errors import LedgerError, RefusedToStart
 
 
@@ -15,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the process's exit status."""
     parser = argparse.ArgumentParser(prog="credit-ledger", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (serve, worker, clockwork, migrate, keys, replay, importing, shadow):
+    for module in (serve, worker, clockwork, migrate, keys, replay, projections, importing, shadow):
         module.add_to(commands)
     options = parser.parse_args(arguments)
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg
 
@@ -29,6 +29,8 @@ VERSION: Final = PROJECTIONS_VERSION * 1_000 + SNAPSHOT_VERSION
 STRETCH_MAX: Final = 5_000
 SNAPSHOT_EVERY: Final = 1_000
 """Events of an account from one snapshot to the next: what time travel has to fold at most."""
+SNAPSHOTS_MAX: Final = 50
+"""Snapshots between two stretches: each folds as many events as lie between it and the last."""
 _SESSION: Final = """
 SET timezone = 'UTC'; SET jit = off; SET lock_timeout = '1s';
 SET idle_in_transaction_session_timeout = '60s';
@@ -37,6 +39,16 @@ SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off
 
 _SQL: Final = load_statements("projections")
 _log = logging.getLogger(__name__)
+
+
+class Progress(NamedTuple):
+    """Where the projections are, by what version of the code, where the log is, and how many
+    snapshots are still to be taken."""
+
+    position: int
+    version: int
+    head: int
+    snapshots_due: int
 
 
 class Follower:
@@ -57,12 +69,24 @@ class Follower:
         """Go on until there is nothing left to do, or `is_over`; returns the events taken in."""
         taken = 0
         while not is_over():
-            found = self.take_stretch()
-            taken += found
-            has_taken_snapshot = self.take_snapshot()
-            if not found and not has_taken_snapshot:
+            events, snapshots = self.step()
+            taken += events
+            if not events and not snapshots:
                 break
         return taken
+
+    def step(self) -> tuple[int, int]:
+        """Do a part of what there is to do; returns how many events and snapshots were taken."""
+        progress = self.progress()
+        is_behind = progress.position < progress.head or progress.version < VERSION
+        events = self.take_stretch() if is_behind else 0
+        return events, self.take_snapshots() if events or progress.snapshots_due else 0
+
+    def progress(self) -> Progress:
+        """How far the projections are; by a look that locks nothing."""
+        row = self._open().execute(_SQL["progress"]).fetchone()
+        assert row is not None, "migrations make the row"
+        return Progress._make(row)
 
     def take_stretch(self) -> int:
         """Take in the next stretch of the log; returns how many events that were: none as well
@@ -85,8 +109,14 @@ class Follower:
                 self._advance(connection, events[-1][0])
             return len(events)
 
-    def take_snapshot(self) -> bool:
-        """Take the oldest snapshot that is due; false when there is none."""
+    def take_snapshots(self) -> int:
+        """Take some of the snapshots that are due, the oldest first; returns how many."""
+        taken = 0
+        while taken < SNAPSHOTS_MAX and self._take_snapshot():
+            taken += 1
+        return taken
+
+    def _take_snapshot(self) -> bool:
         connection = self._open()
         with connection.transaction():
             row = connection.execute(_SQL["take_snapshot_due"]).fetchone()

@@ -1,5 +1,11 @@
 -- The follower that makes the projections. One transaction takes a stretch of the log.
 
+-- name: progress
+SELECT p.position, p.version, l.last, (SELECT count(*) FROM ledger.snapshots_due)
+FROM ledger.projections AS p
+JOIN ledger.logs AS l ON l.log = 'main'
+WHERE p.name = 'reads'
+
 -- name: lock
 -- Nobody else makes them meanwhile; no row when somebody is at it.
 SELECT position, version FROM ledger.projections WHERE name = 'reads' FOR UPDATE SKIP LOCKED

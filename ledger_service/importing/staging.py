@@ -219,11 +219,11 @@ class Staging:
 
     def _holds_this_file(self) -> bool:
         """False when a run ended before it had read all of a file."""
-        with closing(self._opened()) as connection:
-            try:
+        try:
+            with closing(self._opened()) as connection:
                 found = connection.execute("SELECT fingerprint FROM origin").fetchone()
-            except sqlite3.DatabaseError as error:
-                raise RefusedToStart(f"{self._path}: {error}; run without --resume") from None
+        except sqlite3.DatabaseError as error:
+            raise RefusedToStart(f"{self._path}: {error}; run without --resume") from None
         if found not in {None, (self._fingerprint,)}:
             raise RefusedToStart(
                 f"{self._path} is of a file that has changed since, or of other options; "

@@ -6,6 +6,7 @@ import enum
 from datetime import datetime
 
 from contracts.api.common import Reply
+from contracts.api.grants import GrantKind
 
 
 class GrantDebit(Reply, frozen=True, kw_only=True):
@@ -21,7 +22,7 @@ class DerivedGrant(Reply, frozen=True, kw_only=True):
 
     account_id: str
     grant_id: str
-    kind: str
+    kind: GrantKind
     amount: int
 
 

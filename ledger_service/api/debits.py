@@ -15,6 +15,7 @@ from contracts.api.keys import Scope
 from contracts.problems import ProblemCode
 from ledger_service.api.call import Call
 from ledger_service.api.endpoint import get, post
+from ledger_service.api.etags import tagged_reply
 from ledger_service.api.http_reply import HttpReply, json_reply
 from ledger_service.api.lists import history_page, page_of, private_of
 from ledger_service.api.orders import Order
@@ -95,7 +96,7 @@ class DebitsController(Controller):
         if stored.event.debit_id != debit_id:
             raise Rejected(ProblemCode.DEBIT_NOT_FOUND)
         (debit,) = await _debits(call.services.reads, owner, [stored])
-        return json_reply(debit)
+        return tagged_reply(call, debit)
 
     @post(
         "/{debit_id:str}/refunds",
@@ -158,7 +159,7 @@ class RefundsController(Controller):
         if stored.event.refund_id != refund_id:
             raise Rejected(ProblemCode.REFUND_NOT_FOUND)
         private = await private_of(call.services.reads, [stored])
-        return json_reply(refund_of(stored, private[stored.version]))
+        return tagged_reply(call, refund_of(stored, private[stored.version]))
 
 
 def debit_order(call: Call, body: DebitRequest, account_id: str) -> Order:

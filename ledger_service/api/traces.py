@@ -3,6 +3,7 @@
 from litestar import Controller
 
 from contracts.api.common import Page
+from contracts.api.grants import GrantKind
 from contracts.api.keys import Scope
 from contracts.api.traces import DerivedGrant, GrantDebit
 from contracts.problems import ProblemCode
@@ -84,6 +85,6 @@ def _derived_grant(owner: str, lot: Lot) -> DerivedGrant:
     return DerivedGrant(
         account_id=split_owner(owner)[1],
         grant_id=lot.grant_id,
-        kind=lot.kind,
+        kind=GrantKind(lot.kind),
         amount=lot.amount,
     )

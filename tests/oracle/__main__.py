@@ -19,6 +19,7 @@ from tests.oracle.driving import EVERY_COMMAND, Drive
 from tests.oracle.families import Family
 
 HISTORY_SHOWN = 400
+SHOWN = 8
 PROGRESS_SECONDS = 2.0
 
 
@@ -91,7 +92,7 @@ def _asked(names: str | None) -> frozenset[str]:
 
 def _tell(disagreements: list[Family]) -> None:
     shortest = sorted(disagreements, key=lambda family: len(family.history))
-    for family in shortest[:3]:
+    for family in shortest[:SHOWN]:
         print(f"\nfamily {family.number}, policy {family.world.policy}")
         print("\n".join(family.history[-HISTORY_SHOWN:]))
         print("\n".join(family.differences))

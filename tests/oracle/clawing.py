@@ -132,4 +132,4 @@ def _own_lot(there: Account, lot: str) -> Lot:
 def _reinstate(ground: Ground, there: Account, lot: Lot, amount: int) -> None:
     ends = None if lot.is_over(ground.now) else lot.terms.expires_at
     terms = replace(lot.terms, expires_at=ends)
-    ground.repay(there, ground.add_lot(there, "reinstated", amount, terms, origin=lot.id))
+    ground.repay(there, ground.add_lot(there, "reinstated", amount, terms))

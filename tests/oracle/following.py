@@ -53,7 +53,7 @@ class Follower:
         topic, data, at = event["topic"], event["data"], micros_of(event["recorded_at"])
         command, about = "touch", None
         if topic.startswith("hold_expired"):
-            command, about = "expire_hold", data["hold_id"]
+            command, about = "expire_hold", data["hold"]["hold_id"]
         elif topic.startswith("debit_refunded"):
             command, about = "refund", data["debit_id"]
         self.kept[number].append(Sweep(event["position"], at, account, command, about))

@@ -254,7 +254,7 @@ def _schedules(rng: random.Random, world: World, account: Account, now: int) -> 
         amount=rng.randint(5, 40),
         unit=unit,
         every=rng.choice((1, 1, 1, 2)),
-        ends_at=rng.choice((None, None, now + SECOND)),
+        ends_at=rng.choice((None, None, now + 4 * SECOND)),
         lasts=rng.choice((1, 1, 1, 2, None)),
         starts_at=now // SECOND * SECOND - ago + rng.randint(-3, 3) * SECOND,
         time_zone=rng.choice(("UTC", "Europe/Berlin", "Asia/Kolkata")),

@@ -25,7 +25,8 @@ def transfer(
 
 
 def _merge(ground: Ground, giver: Account, taker: Account) -> dict[str, Any]:
-    moved = _move(ground, giver, taker, [lot for lot in giver.lots if lot.free])
+    lots = [lot for lot in giver.lots if lot.free]
+    moved = _move(ground, giver, taker, lots, sum(lot.free for lot in lots))
     debt = ground.assume(giver, taker)
     giver.status, giver.merged_into, giver.limit = "merged", taker.id, 0
     return {"amount": moved, "debt": debt}
@@ -35,30 +36,27 @@ def _transfer(
     ground: Ground, giver: Account, taker: Account, amount: int | Literal["all"]
 ) -> dict[str, Any]:
     usable = [lot for lot in giver.lots if lot.free and lot.is_usable(ground.now)]
-    most = giver.available(ground.now) - giver.limit
+    allowed = giver.available(ground.now) - giver.limit
+    most = max(0, allowed)
     free = sum(lot.free for lot in usable)
     wanted = most if amount == "all" else amount
-    later: list[Lot] = []
-    if amount == "all" and most == free:
-        later = [lot for lot in giver.lots if lot.free and not lot.is_usable(ground.now)]
-    if wanted > most or wanted + len(later) <= 0:
+    if amount == "all" and allowed == free:  # then what is not effective yet moves as well
+        usable = [lot for lot in giver.lots if lot.free]
+        most = wanted = sum(lot.free for lot in usable)
+    if wanted > most or wanted == 0:
         short = max(wanted, 1)
         raise Refused(
             "insufficient_credits", available=most, required=short, shortfall=short - most
         )
-    moved = _move(ground, giver, taker, usable, wanted) + _move(ground, giver, taker, later)
-    return {"amount": moved, "debt": 0}
+    return {"amount": _move(ground, giver, taker, usable, wanted), "debt": 0}
 
 
-def _move(
-    ground: Ground, giver: Account, taker: Account, lots: list[Lot], amount: int | None = None
-) -> int:
-    left = sum(lot.free for lot in lots) if amount is None else amount
-    moved = left
+def _move(ground: Ground, giver: Account, taker: Account, lots: list[Lot], amount: int) -> int:
+    left = amount
     for lot in ground.in_burn_order(lots):
         part = min(left, lot.free)
         left -= part
         if part:
             ground.move(lot, taker, part)
     assert left == 0, giver
-    return moved
+    return amount

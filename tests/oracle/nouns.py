@@ -42,15 +42,21 @@ def refusal_differences(
     if body.get("code") != would.code:
         return [f"refused {status} {_short(body)}, the oracle says {would}"]
     told = {name: body.get(name) for name in would.numbers if name in body}
-    expected = {name: _told(value, ids) for name, value in would.numbers.items() if name in told}
+    expected = {
+        name: _told(name, value, ids) for name, value in would.numbers.items() if name in told
+    }
     missing = [name for name in PROMISED.get(would.code, ()) if name not in body]
     if told != expected or missing:
         return [f"{would.code} tells {told}, the oracle {would.numbers}; missing {missing}"]
     return []
 
 
-def _told(value: Any, ids: Ids) -> Any:
-    return ids.theirs.get(value, value) if isinstance(value, str) else value
+def _told(name: str, value: Any, ids: Ids) -> Any:
+    if name == "resets_at":
+        return shown(value)
+    if name == "origin" and value is not None:
+        return {"account_id": value.rpartition("#")[0], "grant_id": ids.theirs.get(value)}
+    return value
 
 
 def _short(body: dict[str, Any]) -> dict[str, Any]:

@@ -31,10 +31,11 @@ def debit(
     amount: int,
     tags: frozenset[str] = frozenset(),
     spender: str | None = None,
+    is_adjustment: bool = False,
 ) -> dict[str, Any]:
-    """Credits spent in burn order, then on credit."""
+    """Credits spent in burn order, then on credit. Spend limits do not bind an adjustment."""
     there = ground.spender(account)
-    counts = _check_limits(ground, there, amount, spender)
+    counts = [] if is_adjustment else _check_limits(ground, there, amount, spender)
     slices, credit = _plan(ground, there, amount, tags)
     for part in slices:
         lot = ground.find(part.lot)

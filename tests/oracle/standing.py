@@ -20,8 +20,8 @@ def open_account(ground: Ground, account: str, limit: int = 0) -> dict[str, Any]
 def change_limit(ground: Ground, account: str, limit: int) -> dict[str, Any]:
     """How far an account may go below zero by spending."""
     there = ground.settled(account)
-    if there.status in ("closed", "merged"):
-        raise Refused(f"account_{there.status}")
+    if there.status == "merged":
+        raise Refused("account_merged")
     there.limit = limit
     return {}
 
@@ -40,14 +40,21 @@ def adjust(ground: Ground, account: str, amount: int, direction: str) -> dict[st
     if account not in ground.accounts:
         raise Refused("account_not_found")
     if direction == "debit":
-        return debit(ground, account, amount)
+        return debit(ground, account, amount, is_adjustment=True)
     return grant(ground, account, amount, Terms(source="adjustment", effective_at=ground.now))
 
 
 def set_schedules(ground: Ground, account: str, schedules: tuple[Schedule, ...]) -> dict[str, Any]:
-    """Recurring grants, all of them at once; a schedule that stays goes on where it was."""
+    """Recurring grants, all of them at once. One that keeps its timetable goes on where it was."""
     there = ground.settled(account)
+    if there.status in ("closed", "merged"):
+        raise Refused(f"account_{there.status}")
+    for schedule in schedules:
+        known = there.schedules.get(schedule.id)
+        if known is None or known.timetable != schedule.timetable:
+            there.granted_periods.pop(schedule.id, None)
     there.schedules = {schedule.id: schedule for schedule in schedules}
+    ground.settled(account)  # what is due at once is granted at once
     return {}
 
 

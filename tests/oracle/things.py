@@ -170,6 +170,11 @@ class Schedule:
     unit_cost: int | None = None
     restrict_to: frozenset[str] = frozenset()
 
+    @property
+    def timetable(self) -> tuple[int, str, int, str]:
+        """What decides when its periods begin."""
+        return self.starts_at, self.unit, self.every, self.time_zone
+
 
 @dataclass(frozen=True)
 class Policy:

@@ -11,7 +11,7 @@ from ledger_service.domain.account.terms import Schedule, SpendLimit
 from ledger_service.domain.events import account, clawbacks, holds, standing, transfers
 from ledger_service.domain.events.account import AccountEvent, Slice
 
-_SHOWN: Final[dict[type[AccountEvent], str]] = {
+SHOWN: Final[dict[type[AccountEvent], str]] = {
     account.AccountOpened: "unit credit_limit",
     account.CreditLimitChanged: "credit_limit",
     account.CreditsGranted: "grant_id source repaid expires_at schedule_id=schedule period reason",
@@ -71,8 +71,8 @@ def _getters(shown: str) -> dict[str, _Getter]:
     return {name: attrgetter(attribute or name) for name, _, attribute in pairs}
 
 
-_GETTERS: Final = {kind: _getters(shown) for kind, shown in _SHOWN.items()}
-_REASONED: Final = {kind for kind, shown in _SHOWN.items() if "reason" in shown.split()}
+_GETTERS: Final = {kind: _getters(shown) for kind, shown in SHOWN.items()}
+_REASONED: Final = {kind for kind, shown in SHOWN.items() if "reason" in shown.split()}
 
 
 def details_of(event: AccountEvent, reason: str | None) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
-from tests.fixtures.live import Caller, LiveLedger, expect, new_account
+from tests.fixtures.books import Book
+from tests.fixtures.live import Caller, LiveLedger, expect
 from tests.fixtures.tenants import new_tenant
 
 pytestmark = pytest.mark.slow
@@ -23,52 +23,6 @@ LASTING_SECONDS = 1.0
 def graceless(ledger: LiveLedger) -> Caller:
     """Someone in whose tenant credits that come back to an expired grant are gone at once."""
     return new_tenant(ledger, grace_seconds=0)
-
-
-class Book:
-    """One account of a caller."""
-
-    def __init__(self, caller: Caller) -> None:
-        self.caller = caller
-        self.account_id = new_account()
-
-    def ask(self, method: str, path: str, body: Any, status: int = 200) -> Any:
-        """Ask for an operation below the account; returns the reply."""
-        url = f"/v1/accounts/{self.account_id}{path}"
-        if method == "POST":
-            return expect(status, self.caller.post(url, body))
-        return expect(status, self.caller.http.request(method, url, json=body))
-
-    def grant(self, amount: int, **terms: Any) -> str:
-        """Grant credits; returns the id."""
-        grant_id: str = self.caller.grant(self.account_id, amount, **terms)["grant"]["grant_id"]
-        return grant_id
-
-    def debit(self, amount: int) -> str:
-        """Spend credits; returns the id."""
-        debit_id: str = self.caller.debit(self.account_id, amount)["debit"]["debit_id"]
-        return debit_id
-
-    def hold(self, amount: int) -> str:
-        """Hold credits; returns the id."""
-        body = {"amount": amount, "reason": "test"}
-        hold_id: str = self.ask("POST", "/holds", body, 201)["hold"]["hold_id"]
-        return hold_id
-
-    def claw_back(self, grant_id: str, **target: Any) -> Any:
-        """Claim credits of a grant under the one reference; returns the grant."""
-        now = datetime.now(UTC).isoformat()
-        body = {"reference": "dispute", "as_of": now, "reason": "store", **target}
-        return self.ask("POST", f"/grants/{grant_id}/clawback", body)["grant"]
-
-    def grant_now(self, grant_id: str) -> Any:
-        """A grant as it stands."""
-        return expect(200, self.caller.get(f"/v1/accounts/{self.account_id}/grants/{grant_id}"))
-
-    def figures(self, *names: str) -> dict[str, int]:
-        """Some of the balance."""
-        balance = self.caller.balance(self.account_id)
-        return {name: balance[name] for name in names}
 
 
 def soon() -> tuple[str, float]:
@@ -92,7 +46,7 @@ def test_example_1_what_is_held_outlives_its_grant(graceless: Caller) -> None:
     wait_until(gone)
     seen = book.figures("posted", "held", "pending_expiry", "available")
     assert seen == {"posted": 150, "held": 60, "pending_expiry": 40, "available": 50}
-    reply = book.ask("POST", f"/holds/{hold_id}/capture", {"amount": 20})
+    reply = book.post(f"/holds/{hold_id}/capture", {"amount": 20})
     assert reply["account"]["balance"]["posted"] == 50
     assert (reply["debit"]["amount"], reply["hold"]["released"]) == (20, 40)
 
@@ -110,8 +64,8 @@ def test_examples_2_and_3_a_dispute_is_lost_and_then_won(ledger: LiveLedger) -> 
         "debt": 50,
         "available": -50,
     }
-    book.ask("POST", f"/holds/{hold_id}/release", {})
-    assert book.grant_now(grant_id)["clawback"]["taken"] == 70
+    book.post(f"/holds/{hold_id}/release", {})
+    assert book.get(f"/grants/{grant_id}")["clawback"]["taken"] == 70
     assert book.figures("debt", "available") == {"debt": 30, "available": -30}
 
     book.grant(100)
@@ -126,7 +80,7 @@ def test_example_4_a_credit_limit_carries_debits_and_holds(ledger: LiveLedger) -
     """What is missing comes from the limit; grants and refunds repay it first."""
     book = Book(ledger.caller)
     book.grant(10)
-    book.ask("PATCH", "", {"credit_limit": 50})
+    book.credit_limit(50)
     debit_id = book.debit(40)
     assert book.figures("posted", "available") == {"posted": -30, "available": 20}
     book.hold(20)
@@ -149,7 +103,7 @@ def test_example_5_what_has_expired_is_lost_to_the_store_first(graceless: Caller
     assert book.figures("debt") == {"debt": 30}
     graceless.refund(book.account_id, debit_id)
     assert book.figures("debt", "posted") == {"debt": 0, "posted": 0}
-    grant = book.grant_now(grant_id)
+    grant = book.get(f"/grants/{grant_id}")
     assert (grant["clawback"]["taken"], grant["remaining"], grant["spent"]) == (30, 0, 0)
 
 
@@ -157,7 +111,7 @@ def test_example_6_a_clawback_follows_a_merge(ledger: LiveLedger) -> None:
     """Credits that went to another account are taken there, and what is owed comes after them."""
     one, other = Book(ledger.caller), Book(ledger.caller)
     grant_id = one.grant(100, source="purchase")
-    expect(201, ledger.caller.post("/v1/accounts", {"account_id": other.account_id}))
+    other.open()
     one.debit(30)
     merge = {
         "from_account_id": one.account_id,
@@ -175,7 +129,7 @@ def test_example_6_a_clawback_follows_a_merge(ledger: LiveLedger) -> None:
     other.debit(50)
     forwarded = one.claw_back(grant_id, fraction_millis=1000)["clawback"]["forwarded"]
     assert forwarded == 70
-    (derived,) = expect(200, ledger.caller.get(f"/v1/accounts/{other.account_id}/grants"))["items"]
+    (derived,) = other.get("/grants")["items"]
     assert (derived["kind"], derived["origin"]["grant_id"]) == ("transfer", grant_id)
     assert (derived["clawback"]["taken"], derived["clawback"]["owed"]) == (20, 50)
     assert other.figures("posted") == {"posted": -80}

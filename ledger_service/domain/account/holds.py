@@ -194,7 +194,7 @@ def _begin(world: World, command: HoldCommand, now: datetime) -> Begun | Refusal
     if held is None:
         return _NOT_FOUND
     if not held.is_open:
-        return Refusal(ProblemCode.HOLD_NOT_OPEN, {"status": held.hold.status})
+        return Refusal(ProblemCode.HOLD_NOT_OPEN, {"hold_status": held.hold.status})
     if need := need_to_free(state, held.slices, now):
         return need
     draft = Draft(world, command, now)

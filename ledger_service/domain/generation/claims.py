@@ -39,7 +39,8 @@ def decide_claim(world: World, command: ClaimGeneration, now: datetime) -> Outco
         return Refusal(ProblemCode.GENERATION_NOT_FOUND)
     job = world.jobs[command.generation_id]
     if job.due_at is None or job.due_at > now:
-        return Refusal(ProblemCode.NOT_DUE, {"status": state.status, "due_at": job.due_at})
+        numbers = {"generation_status": state.status, "due_at": job.due_at}
+        return Refusal(ProblemCode.NOT_DUE, numbers)
     draft = Draft(world, command, now)
     if reason := _exhausted(state, job):
         ending = GenerationFailed(reason=reason, retryable=True)

@@ -1,0 +1,192 @@
+"""First answers of version 2, byte for byte, and what entries tell of each event."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from msgspec.structs import replace
+
+from contracts.api.accounts import AccountStatus
+from ledger_service.api.entry_details import SHOWN, details_of
+from ledger_service.api.replies import render
+from ledger_service.domain.events import TOPICS, Event, topic_of
+from ledger_service.domain.events.account import (
+    AccountEvent,
+    Answer,
+    CreditsDebited,
+    CreditsGranted,
+    Slice,
+)
+from ledger_service.domain.events.clawbacks import (
+    ClawbackAfter,
+    DebtWrittenOff,
+    GrantAfter,
+    GrantVoided,
+)
+from ledger_service.domain.events.holds import (
+    HoldAfter,
+    HoldCaptured,
+    HoldPlaced,
+    HoldsReleased,
+)
+from ledger_service.domain.events.standing import AccountFrozen
+from ledger_service.domain.events.transfers import AccountMerged
+from ledger_service.engine.submission import Recorded
+
+AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+TIME = '"2026-01-02T03:04:05.678000Z"'
+ANSWER = Answer(
+    key="k",
+    http_status=201,
+    reply=2,
+    version=4,
+    posted=65,
+    held=5,
+    available=60,
+    debt=0,
+    credit_limit=0,
+    pending_expiry=0,
+    status=AccountStatus.ACTIVE,
+    unit="credit",
+    opened_at=AT,
+)
+OUTCOME = (
+    '{"position":9,"recorded_at":%s,"account":{"account_id":"a","unit":"credit",'
+    '"status":"active","version":4,"position":9,"balance":{"posted":65,"held":5,"available":60,'
+    '"debt":0,"credit_limit":0,"pending_expiry":0},"merged_into":%s,"opened_at":%s}'
+)
+ACCOUNT = OUTCOME % (TIME, "null", TIME)
+MERGED = OUTCOME % (TIME, '"b"', TIME)
+HOLD = HoldAfter(hold_id="hld_1", amount=30, status="open", expires_at=AT, created_at=AT)
+HELD = (
+    ',"hold":{"hold_id":"hld_1","amount":30,"captured":%d,"released":%d,"status":"%s",'
+    '"expires_at":' + TIME + ',"reason":"free text","reference":null,"metadata":{"m":1},'
+    '"created_at":' + TIME + "}"
+)
+GRANT = (
+    ',"grant":{"grant_id":"grt_1","amount":70,"remaining":%d,"held":0,"spent":0,'
+    '"source":"promo","priority":50,"effective_at":' + TIME + ',"expires_at":null,'
+    '"unit_cost_micros":null,"currency":null,"restrict_to":[],"reference":null,'
+    '"metadata":{"m":1},"created_at":' + TIME + ","
+)
+PLAIN = '"kind":"grant","origin":null,"voided":false,"clawback":null}}'
+GRANTED = CreditsGranted(
+    grant_id="grt_1", amount=70, source="promo", priority=50, effective_at=AT, command=ANSWER
+)
+DERIVED = GrantAfter(
+    grant_id="grt_1",
+    amount=70,
+    remaining=9,
+    source="promo",
+    priority=50,
+    effective_at=AT,
+    created_at=AT,
+    kind="transfer",
+    origin="grt_0",
+    from_account="z",
+    is_voided=True,
+    clawback=ClawbackAfter(target=60, taken=30, absorbed=10, owed=9, repaid=8, forwarded=3),
+)
+CAPTURED = HoldCaptured(
+    hold=replace(HOLD, status="captured", captured=20, released=10),
+    debit_id="dbt_1",
+    amount=20,
+    slices=(Slice("grt_1", 20),),
+    command=ANSWER,
+)
+GOLDEN: list[tuple[Event, str]] = [
+    (GRANTED, ACCOUNT + GRANT % 70 + PLAIN),
+    (
+        replace(GRANTED, command=replace(ANSWER, merged_into="b")),
+        MERGED + GRANT % 0 + PLAIN,
+    ),
+    (
+        replace(GRANTED, is_adjustment=True, source="adjustment"),
+        ACCOUNT + ',"adjustment":{"adjustment_id":"grt_1","amount":70,"direction":"credit",'
+        '"reason":"free text","lots":[{"grant_id":"grt_1","amount":70}],"created_at":'
+        + TIME
+        + "}}",
+    ),
+    (
+        CreditsDebited(
+            debit_id="dbt_1",
+            amount=5,
+            slices=(Slice("grt_1", 5),),
+            reason="code",
+            is_adjustment=True,
+            command=ANSWER,
+        ),
+        ACCOUNT + ',"adjustment":{"adjustment_id":"dbt_1","amount":5,"direction":"debit",'
+        '"reason":"code","lots":[{"grant_id":"grt_1","amount":5}],"created_at":' + TIME + "}}",
+    ),
+    (
+        HoldPlaced(hold=HOLD, slices=(Slice("grt_1", 30),), command=ANSWER),
+        ACCOUNT + HELD % (0, 0, "open") + "}",
+    ),
+    (
+        CAPTURED,
+        ACCOUNT + HELD % (20, 10, "captured") + ',"debit":{"debit_id":"dbt_1","amount":20,'
+        '"refunded":0,"reason":"free text","reference":null,'
+        '"lots":[{"grant_id":"grt_1","amount":20}],"metadata":{"m":1},"created_at":' + TIME + "}}",
+    ),
+    (
+        HoldsReleased(
+            reference="r",
+            holds=(Slice("hld_1", 30),),
+            freed=(Slice("grt_1", 30),),
+            has_more=True,
+            command=ANSWER,
+        ),
+        ACCOUNT + ',"holds":[{"hold_id":"hld_1","amount":30}],"has_more":true}',
+    ),
+    (
+        GrantVoided(grant_id="grt_1", grant=DERIVED, command=ANSWER),
+        ACCOUNT
+        + GRANT % 9
+        + '"kind":"transfer","origin":{"account_id":"z","grant_id":"grt_0"},"voided":true,'
+        '"clawback":{"target":60,"taken":30,"absorbed":10,"owed":9,"repaid":8,"forwarded":3}}}',
+    ),
+    (
+        DebtWrittenOff(amount=4, command=ANSWER),
+        ACCOUNT + ',"write_off":{"amount":4,"reason":"free text","created_at":' + TIME + "}}",
+    ),
+    (AccountFrozen(reason="x", command=ANSWER), ACCOUNT + "}"),
+    (
+        AccountMerged(
+            merged_into="b",
+            transfer_id="trf_1",
+            moved=7,
+            command=replace(ANSWER, merged_into="b"),
+        ),
+        MERGED + ',"transfer":{"transfer_id":"trf_1","from_account_id":"a","to_account_id":"b",'
+        '"amount":7,"reason":"free text","created_at":' + TIME + "}}",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"), GOLDEN, ids=[topic_of(event) for event, _ in GOLDEN]
+)
+def test_first_answers_of_version_2_are_frozen(event: Event, expected: str) -> None:
+    """These bytes have been sent to callers: a change needs a new version beside this one."""
+    recorded = Recorded(
+        log="main",
+        position=9,
+        owner="t/a",
+        stream="t/a",
+        version=4,
+        event=event,
+        recorded_at=AT,
+        actor="key:1",
+    )
+    private = {"reason": "free text", "metadata": {"m": 1}}
+    assert render(recorded, private).decode() == expected
+
+
+def test_entries_know_every_event_of_accounts() -> None:
+    """Whatever may stand in an account's history can be told on its statement."""
+    kinds = {kind for kind in TOPICS.values() if issubclass(kind, AccountEvent)}
+    assert kinds == set(SHOWN)
+    details = details_of(CAPTURED, "why")
+    assert {"hold_id": "hld_1", "debit_id": "dbt_1", "reason": "why"}.items() <= details.items()

@@ -267,12 +267,12 @@ class Player:
         self.ledger.wait(move.wait_seconds)
         self._look()
         outcomes = []
-        for command in self.commands(move):
+        for command in self.asked(move):
             outcomes += self.ledger.batch(command)
             self._look()
         return outcomes
 
-    def commands(self, move: Move) -> list[commands.Command]:
+    def asked(self, move: Move) -> list[commands.Command]:
         """What the move asks for, as things stand now."""
         owner, terms = OWNERS[move.who], dict(move.terms)
         times = terms.pop("times", 1)

@@ -87,7 +87,7 @@ def test_a_refusal_changes_nothing_and_a_spend_makes_no_debt_unasked(
     ledger = player.ledger
     for move in history:
         ledger.wait(move.wait_seconds)
-        for command in player.commands(move):
+        for command in player.asked(move):
             before = {owner: ledger.balances(owner) for owner in OWNERS}
             logged = len(ledger.log)
             (outcome,) = ledger.batch(command)

@@ -6,14 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 from hypothesis import given
-from hypothesis import strategies as st
 
 from ledger_service.domain.account.settle import next_due
 from ledger_service.domain.account.state import AccountState
-from ledger_service.domain.commands import BookExpiry, DebitCredits, PlaceHold
+from ledger_service.domain.commands import BookExpiry
 from ledger_service.domain.policy import Policy
 from ledger_service.domain.world import Decision, Refusal
-from tests.fixtures.worlds import ALICE, NOON, MemoryLedger, assert_insufficient
+from tests.fixtures.worlds import MemoryLedger
 from tests.properties.all_moves import OWNERS, Move, Player, histories, policies
 
 HOUR = timedelta(hours=1)

@@ -67,7 +67,7 @@ def decide_clawback(world: World, command: ClawBack, now: datetime) -> Outcome:
     if _is_stale(lot, claim):
         draft.record(command.owner, _unchanged(event, lot))
         draft.answer_here()
-    elif need := _claim(world, draft, command.owner, lot, event, is_first=True):
+    elif need := _claim_along(world, draft, command.owner, event):
         return need
 
     def complete() -> dict[str, Any]:
@@ -130,16 +130,24 @@ def _unchanged(event: GrantClawedBack, lot: Lot) -> GrantClawedBack:
     )
 
 
+def _claim_along(world: World, draft: Draft, owner: str, event: GrantClawedBack) -> Need | None:
+    """Claim of a lot and of what was derived from it, however often it has moved on since."""
+    todo = [(owner, event)]
+    while todo:
+        home, claim = todo.pop()
+        settle_first(draft, home)
+        forwarded = _claim(world, draft, home, _lot(draft, home, claim.grant_id), claim)
+        if isinstance(forwarded, Need):
+            return forwarded
+        todo += reversed(forwarded)
+    return None
+
+
 def _claim(
-    world: World,
-    draft: Draft,
-    owner: str,
-    lot: Lot,
-    event: GrantClawedBack,
-    *,
-    is_first: bool = False,
-) -> Need | None:
-    """Bring a lot to the target that it has with this claim, and the lots derived from it."""
+    world: World, draft: Draft, owner: str, lot: Lot, event: GrantClawedBack
+) -> list[tuple[str, GrantClawedBack]] | Need:
+    """Bring a lot to the target that it has with this claim; returns what that means for the lots
+    derived from it."""
     target = _target_with(lot, event)
     before = lot.clawback or NO_CLAWBACK
     derived: list[tuple[LotKey, int, int]] = []  # with amounts, and what is claimed of it
@@ -166,10 +174,10 @@ def _claim(
             reinstated=parts.reinstated,
         ),
     )
-    if is_first:
+    if event.origin_owner is None:
         draft.answer_here()
     _give_back(draft, owner, lot, parts)
-    return _forward(world, draft, owner, lot, event, derived, parts.forwarded - before.forwarded)
+    return _forwarded(owner, event, derived, parts.forwarded - before.forwarded)
 
 
 def _target_with(lot: Lot, event: GrantClawedBack) -> int:
@@ -265,34 +273,27 @@ def _claimed_by(derived: Lot, grant_id: str) -> int:
     return sum([claim.amount for claim in claims if claim.reference == grant_id])
 
 
-def _forward(
-    world: World,
-    draft: Draft,
-    owner: str,
-    lot: Lot,
-    event: GrantClawedBack,
-    derived: list[tuple[LotKey, int, int]],
-    change: int,
-) -> Need | None:
+def _forwarded(
+    owner: str, event: GrantClawedBack, derived: list[tuple[LotKey, int, int]], change: int
+) -> list[tuple[str, GrantClawedBack]]:
     """Lay the change of what is forwarded on the derived lots: the first ones first upwards, the
     last ones first downwards."""
+    claims = []
     for (home, grant_id), amount, claimed in derived if change > 0 else reversed(derived):
         part = min(change, amount - claimed) if change > 0 else -min(-change, claimed)
         if part == 0:
             continue
         change -= part
-        settle_first(draft, home)
         claim = GrantClawedBack(
             grant_id=grant_id,
-            reference=lot.grant_id,
+            reference=event.grant_id,
             as_of=event.as_of,
             claim=claimed + part,
             origin_owner=owner,
         )
-        if need := _claim(world, draft, home, _lot(draft, home, grant_id), claim):
-            return need
+        claims.append((home, claim))
     assert change == 0, "what is forwarded was counted from these lots"
-    return None
+    return claims
 
 
 def _lot(draft: Draft, owner: str, grant_id: str) -> Lot:

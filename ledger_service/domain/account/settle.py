@@ -60,10 +60,18 @@ def need_of_lots(state: AccountState, now: datetime, *, adds_lot: bool = False) 
     overflow = state.overflow
     if not overflow.count:
         return None
+    adds_lot = adds_lot or _next_period(state) <= now or _may_roll_over(state, now)
     changed = min(overflow.next_start_at, overflow.next_expiry_at) <= now
-    if changed or adds_lot or _next_period(state) <= now or _next_announcement(state) <= now:
+    if changed or adds_lot or _next_announcement(state) <= now:
         return Need(all_lots=frozenset((state.owner,)))
     return None
+
+
+def _may_roll_over(state: AccountState, now: datetime) -> bool:
+    """Also after the schedule's last period, when no grant is due with it."""
+    if not state.terms.schedules:
+        return False
+    return any(lot.schedule is not None and lot.is_expired(now) for lot in state.lots)
 
 
 def _next_period(state: AccountState) -> datetime:

@@ -64,10 +64,7 @@ def decide_standing(world: World, command: ChangeStanding, now: datetime) -> Out
 def decide_schedules(world: World, command: SetSchedules, now: datetime) -> Outcome:
     """A schedule that keeps its id and its calendar goes on where it is; any other begins with
     its first period."""
-    before = world.accounts[command.owner]
-    if before and (need := need_of_lots(before, now, adds_lot=True)):
-        return need  # what they grant at once must find its place
-    begun = _settled(world, command, now)
+    begun = _settled(world, command, now, adds_lot=True)  # they may grant at once
     if not isinstance(begun, Draft):
         return begun
     state = begun.account(command.owner)
@@ -94,7 +91,7 @@ def _continued(wanted: Schedule, known: Schedule | None) -> Schedule:
 
 def decide_thresholds(world: World, command: SetThresholds, now: datetime) -> Outcome:
     """What the balance is below already is no crossing."""
-    begun = _settled(world, command, now)
+    begun = _settled(world, command, now, adds_lot=True)  # any lot may have to be announced
     if not isinstance(begun, Draft):
         return begun
     state = begun.account(command.owner)
@@ -134,11 +131,13 @@ def _record(world: World, command: Command, now: datetime, event: AccountEvent) 
     return finish(begun, shows=command.owner)
 
 
-def _settled(world: World, command: Command, now: datetime) -> Draft | Need | Refusal:
+def _settled(
+    world: World, command: Command, now: datetime, *, adds_lot: bool = False
+) -> Draft | Need | Refusal:
     state = world.accounts[command.owner]
     if state is None:
         return NO_SUCH_ACCOUNT
-    if need := need_of_lots(state, now):
+    if need := need_of_lots(state, now, adds_lot=adds_lot):
         return need
     draft = Draft(world, command, now)
     settle_first(draft, command.owner)

@@ -90,7 +90,8 @@ def _picked(draft: Draft, command: TransferCredits) -> list[Slice] | Refusal:
         return Refusal(ProblemCode.INSUFFICIENT_CREDITS, numbers)
     spendable = [lot for lot in free if lot.is_spendable(draft.now)]
     if command.amount is None and most == sum([lot.free for lot in spendable]):
-        return [Slice(lot.grant_id, lot.free) for lot in free]  # what is not effective yet, too
+        later = [lot for lot in free if not lot.is_expired(draft.now)]  # not effective yet, too
+        return [Slice(lot.grant_id, lot.free) for lot in later]
     wanted = most if command.amount is None else command.amount
     slices = []
     for lot in spendable:

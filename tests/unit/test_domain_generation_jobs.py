@@ -69,7 +69,7 @@ def test_a_job_under_a_lease_is_not_due() -> None:
     generation.claim()
     refusal = generation.ledger.refuse(generation.claim_command("w2"))
     assert refusal.code is ProblemCode.NOT_DUE
-    assert refusal.fields == {"status": "submitting", "due_at": generation.job.due_at}
+    assert refusal.fields == {"generation_status": "submitting", "due_at": generation.job.due_at}
 
 
 def test_an_instant_job_takes_four_calls() -> None:
@@ -446,7 +446,7 @@ def test_an_ended_job_is_never_due() -> None:
     assert job.due_at is None
     refusal = generation.ledger.refuse(generation.claim_command())
     assert refusal.code is ProblemCode.NOT_DUE
-    assert refusal.fields == {"status": "failed", "due_at": None}
+    assert refusal.fields == {"generation_status": "failed", "due_at": None}
     for event in (RENEW, RUNNING, UNKNOWN, NOT_SENT, CANCELLED):
         assert not generation.report(event).accepted
     assert generation.hint().events == ()

@@ -145,9 +145,8 @@ def _schedules() -> st.SearchStrategy[Terms]:
 
 
 def _limits() -> st.SearchStrategy[Terms]:
-    kinds = st.sampled_from(
-        [{}, {}, {"per_key": True}, {"key_id": KEYS[0]}, {"per_key": True, "key_id": KEYS[1]}]
-    )
+    whose: list[Terms] = [{}, {}, {"per_key": True}, {"key_id": KEYS[0]}]
+    kinds = st.sampled_from([*whose, {"per_key": True, "key_id": KEYS[1]}])
     one = st.tuples(
         st.sampled_from(["l", "m"]),
         st.integers(1, 200),
@@ -174,7 +173,7 @@ def _numbered(**more: st.SearchStrategy[Any]) -> st.SearchStrategy[Terms]:
 
 def _kinds() -> dict[str, tuple[int, st.SearchStrategy[Terms]]]:
     """How often each kind of move comes, and what it takes."""
-    none = st.just({})
+    none: st.SearchStrategy[Terms] = st.just({})
     maybe = st.one_of(st.none(), _amounts())
     ttls = st.sampled_from([1, HOUR, 2 * DAY])
     statuses = [AccountStatus.FROZEN, AccountStatus.ACTIVE, AccountStatus.ACTIVE]

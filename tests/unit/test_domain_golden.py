@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from ledger_service.domain.account.equations import check_equations
@@ -12,14 +14,16 @@ from ledger_service.domain.events.account import AccountEvent
 from ledger_service.domain.events.generation import GenerationEvent
 from ledger_service.domain.generation.evolve import evolve_generation
 from ledger_service.domain.generation.state import GenerationState
+from ledger_service.domain.policy import Policy
 from ledger_service.errors import UnknownTopic
-from tests.fixtures.golden import EVENTS_V1, read
+from tests.fixtures.golden import CREDITS_V1, EVENTS_V1, Line, read
 
-LINES = read(EVENTS_V1)
+FILES = [EVENTS_V1, CREDITS_V1]
+LINES = [line for path in FILES for line in read(path)]
 
 
 def test_every_topic_has_been_kept() -> None:
-    """Each published topic of version 1 stands in the file at least once."""
+    """Each published topic of version 1 stands in the files at least once."""
     published = {topic for topic in TOPICS if topic.endswith(".v1")}
     assert {line.topic for line in LINES} == published
 
@@ -32,11 +36,14 @@ def test_stored_events_read_and_write_to_the_same_bytes() -> None:
         assert encode(event).decode() == line.state
 
 
-def test_stored_events_fold_to_the_balances_they_bear() -> None:
-    """Folding the file gives the balances recorded with each event, and known final states."""
+def folded(
+    lines: list[Line],
+) -> tuple[dict[str, AccountState], dict[str, GenerationState], dict[str, Policy]]:
+    """What a file folds to; each event must bear the balances after it."""
     accounts: dict[str, AccountState] = {}
     generations: dict[str, GenerationState] = {}
-    for line in LINES:
+    policies: dict[str, Policy] = {}
+    for line in lines:
         event = decode(line.topic, line.state.encode())
         if isinstance(event, AccountEvent):
             before = accounts.get(line.stream)
@@ -52,6 +59,14 @@ def test_stored_events_fold_to_the_balances_they_bear() -> None:
                 line.recorded_at,
                 owner=line.owner,
             )
+        else:
+            policies[line.stream] = event.policy
+    return accounts, generations, policies
+
+
+def test_stored_events_fold_to_the_balances_they_bear() -> None:
+    """Folding the first file gives known final states."""
+    accounts, generations, _ = folded(read(EVENTS_V1))
     assert {owner: (a.posted, a.debt) for owner, a in accounts.items()} == {
         "acme/alice": (35, 0),  # 30 restored, 5 in a grace lot
         "acme/bob": (60, 0),
@@ -62,6 +77,20 @@ def test_stored_events_fold_to_the_balances_they_bear() -> None:
         ("cancelled", 40),
         ("expired", 0),
     ]
+
+
+def test_stored_credits_fold_to_the_balances_they_bear() -> None:
+    """Holds, claims, transfers, terms and policies: known final states of the second file."""
+    accounts, _, policies = folded(read(CREDITS_V1))
+    told = {owner: (a.posted, a.held, a.debt, a.status.value) for owner, a in accounts.items()}
+    assert told == {
+        "acme/alice": (20, 0, 0, "closed"),
+        "acme/bob": (0, 0, 0, "merged"),
+        "acme/carol": (617, 0, 23, "active"),  # bob's 30 of debt, less 7 that came to him since
+    }
+    (plan,) = accounts["acme/carol"].terms.schedules
+    assert (plan.period, plan.next_at) == (2, datetime(2030, 3, 31, 6, tzinfo=UTC))
+    assert policies["acme/~policy"].expires_after == {"promo": timedelta(days=30)}
 
 
 def test_an_unknown_topic_stops_the_reader() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sys import intern
+
 from ledger_service.domain.account.state import Lot
 from ledger_service.domain.events.account import CreditsGranted
 from ledger_service.domain.events.clawbacks import ClawbackAfter, GrantAfter
@@ -28,7 +30,7 @@ def grant_after(lot: Lot, facts: GrantFacts) -> GrantAfter:
         reference=granted.reference if granted else None,
         private=granted.private if granted else None,
         created_at=facts.created_at,
-        kind=lot.kind,
+        kind=intern(lot.kind),  # defaults are left out when they are the same object
         origin=lot.origin,
         from_account=lot.from_account,
         is_voided=lot.is_voided,

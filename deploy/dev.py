@@ -28,7 +28,7 @@ PYTHON = VENV / "bin" / "python"
 OLDEST_PYTHON = (3, 11)
 _MINOR = sys.version_info[:2]
 
-FAST_TESTS = ("tests/unit", "tests/properties", "tests/test_house.py")
+FAST_TESTS = ("tests/unit", "tests/properties", "tests/simulation", "tests/test_house.py")
 MIGRATIONS = ROOT / "ledger_service" / "store" / "migrations"
 
 

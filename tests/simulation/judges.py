@@ -165,6 +165,7 @@ class Judges:
         """An answer is durable, a refusal is final, and a repeat is the first answer."""
         if self._bugs.caught:
             raise Violation("bugs", repr(self._bugs.caught[0])) from self._bugs.caught[0]
+        self.after_commit()
         self._trace.add(submission.actor, _asked(submission), "->", _told(result))
         if submission.is_dry_run:
             self._denied.add(submission.trace_id)

@@ -14,7 +14,7 @@ import msgspec
 from tests.simulation.faults import KINDS
 from tests.simulation.history import Failed, History, Summary
 
-ENOUGH: Final = 300
+ENOUGH: Final = 200
 """Histories in which each kind of fault must have fired at least once."""
 _SEEDS_PER_TASK: Final = 10
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from ledger_service.clockwork import Clockwork
@@ -18,6 +18,8 @@ from tests.simulation.tables import Tables
 
 GRACE: Final = timedelta(seconds=60)
 TICK_SECONDS: Final = 0.5
+TICK_MAX_SECONDS: Final = 64.0
+"""For what a tick does not bring to its end: no virtual day must cost 100,000 of them."""
 
 
 class Bell(Doorbell):
@@ -91,6 +93,8 @@ class Timetable:
         self._connection: Any = AsyncTables(ledger.tables)
         self._timer: asyncio.TimerHandle | None = None
         self._is_working = False
+        self._pause_seconds = TICK_SECONDS
+        self._was_due_at: datetime | None = None
 
     def look(self) -> None:
         """Something changed: be there when the next thing is due."""
@@ -113,13 +117,29 @@ class Timetable:
 
     async def _work(self) -> None:
         await self._clockwork._lead(self._connection)
-        for _, work in self._clockwork._timetable:
-            await self._clockwork._do(work, self._connection)
+        clockwork = self._clockwork
+        # All that writes; projections are read and made elsewhere.
+        for work in (
+            clockwork._ring_due_jobs,
+            clockwork._book_expiries,
+            clockwork._expire_holds,
+            clockwork._end_overdue_jobs,
+        ):
+            if clockwork._epoch is not None:
+                await clockwork._do(work, self._connection)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        self._is_working = False
         if task.cancelled():
             return
         if (error := task.exception()) is not None:
             raise error
-        self._ledger.loop.call_later(TICK_SECONDS, self.look)
+        due_at = self._ledger.tables.next_due_at()
+        is_stuck = due_at is not None and due_at == self._was_due_at
+        longer = min(2 * self._pause_seconds, TICK_MAX_SECONDS)
+        self._pause_seconds = longer if is_stuck else TICK_SECONDS
+        self._was_due_at = due_at
+        self._ledger.loop.call_later(self._pause_seconds, self._rested)
+
+    def _rested(self) -> None:
+        self._is_working = False
+        self.look()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from random import Random
 from typing import Any, NamedTuple
 
 from hypothesis import given
@@ -160,7 +161,7 @@ def parts(lot: Lot) -> Parts:
 
 @given(situations(), claims(), st.randoms(use_true_random=False))
 def test_claims_in_any_order_and_number_agree(
-    situation: Situation, claims: list[Claiming], random: Any
+    situation: Situation, claims: list[Claiming], random: Random
 ) -> None:
     """The same claims, shuffled and doubled, leave every lot and balance the same."""
     shuffled = [*claims, *random.sample(claims, random.randint(0, len(claims)))]
@@ -235,7 +236,7 @@ def act(story: Story, step: str, claim: Claiming) -> None:
 
 @given(situations(), claims(), st.randoms(use_true_random=False), st.integers(0, 80))
 def test_claims_on_merged_accounts_agree_in_what_is_left(
-    situation: Situation, claims: list[Claiming], random: Any, owed: int
+    situation: Situation, claims: list[Claiming], random: Random, owed: int
 ) -> None:
     """Where debt goes on to another account, claims in any order leave the same balances."""
     first, second = Story(situation), Story(situation)

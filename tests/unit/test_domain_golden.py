@@ -89,7 +89,7 @@ def test_stored_credits_fold_to_the_balances_they_bear() -> None:
         "acme/carol": (617, 0, 23, "active"),  # bob's 30 of debt, less 7 that came to him since
     }
     (plan,) = accounts["acme/carol"].terms.schedules
-    assert (plan.period, plan.next_at) == (2, datetime(2030, 3, 31, 6, tzinfo=UTC))
+    assert (plan.period, plan.next_at) == (2, datetime(2030, 3, 31, 7, tzinfo=UTC))
     assert policies["acme/~policy"].expires_after == {"promo": timedelta(days=30)}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from ledger_service.domain.account.settle import next_due
 from ledger_service.domain.account.state import AccountState, Lot, parked
@@ -18,6 +18,15 @@ from ledger_service.engine.submission import Submission
 from ledger_service.store.columns import EventColumns, HeadColumns
 from ledger_service.store.heads import encode_state
 from ledger_service.store.vault import Sealed
+
+
+class Place(NamedTuple):
+    """A stream whose head changes: `at` is the ordinal of its last event in the batch."""
+
+    owner: str
+    stream: str
+    is_new: bool
+    at: int
 
 
 class Changes:
@@ -88,19 +97,17 @@ class Changes:
         heads, lots = HeadColumns(), []
         for stream in sorted(self._heads_at):
             owner, at = self._heads_at[stream]
-            is_new = stream not in loader.streams_with_head
+            place = Place(owner, stream, stream not in loader.streams_with_head, at)
             if is_policy(stream):
-                _add_policy(heads, owner, is_new, at, world.policies[split_owner(owner)[0]])
-                continue
-            account = world.accounts.get(stream)
-            if account is not None:
+                _add_policy(heads, place, world.policies[split_owner(owner)[0]])
+            elif account := world.accounts.get(stream):
                 head, beyond, left = parked(account)
                 lots += self._lot_rows(owner, head, beyond, left, loader)
-                _add_account(heads, owner, is_new, at, head)
+                _add_account(heads, place, head)
             else:
                 generation = world.generations[stream]
                 assert generation is not None
-                _add_generation(heads, owner, stream, is_new, at, generation)
+                _add_generation(heads, place, generation)
         return self._events, heads, self._rows(lots)
 
     def _lot_rows(
@@ -188,52 +195,44 @@ def _debit_row(owner: str, debit: DebitState, version: int) -> dict[str, Any]:
     }
 
 
-def _add_account(heads: HeadColumns, owner: str, is_new: bool, at: int, head: AccountState) -> None:
-    heads.owner.append(owner)
-    heads.stream.append(owner)
-    heads.is_new.append(is_new)
-    heads.version.append(head.version)
-    heads.recorded_at.append(head.recorded_at)
-    heads.at.append(at)
+def _add_account(heads: HeadColumns, place: Place, head: AccountState) -> None:
+    _add_head(heads, place, head.version, head.recorded_at, head.status, head)
     heads.posted.append(head.posted)
     heads.held.append(head.held)
     heads.debt.append(head.debt)
     heads.credit_limit.append(head.credit_limit)
-    heads.status.append(head.status)
     heads.next_expiry_at.append(next_due(head))
-    heads.snapshot.append(encode_state(head))
 
 
-def _add_policy(heads: HeadColumns, owner: str, is_new: bool, at: int, state: PolicyState) -> None:
-    heads.owner.append(owner)
-    heads.stream.append(owner)
-    heads.is_new.append(is_new)
-    heads.version.append(state.version)
-    heads.recorded_at.append(state.recorded_at)
-    heads.at.append(at)
-    for column in (heads.posted, heads.held, heads.debt, heads.credit_limit):
-        column.append(0)
-    heads.status.append("policy")
-    heads.next_expiry_at.append(None)
-    heads.snapshot.append(encode_state(state))
+def _add_policy(heads: HeadColumns, place: Place, state: PolicyState) -> None:
+    _add_head(heads, place, state.version, state.recorded_at, "policy", state)
+    _without_balances(heads)
 
 
-def _add_generation(
+def _add_generation(heads: HeadColumns, place: Place, state: GenerationState) -> None:
+    _add_head(heads, place, state.version, state.updated_at, state.status, state)
+    _without_balances(heads)
+
+
+def _add_head(
     heads: HeadColumns,
-    owner: str,
-    stream: str,
-    is_new: bool,
-    at: int,
-    state: GenerationState,
+    place: Place,
+    version: int,
+    recorded_at: datetime,
+    status: str,
+    state: AccountState | GenerationState | PolicyState,
 ) -> None:
-    heads.owner.append(owner)
-    heads.stream.append(stream)
-    heads.is_new.append(is_new)
-    heads.version.append(state.version)
-    heads.recorded_at.append(state.updated_at)
-    heads.at.append(at)
+    heads.owner.append(place.owner)
+    heads.stream.append(place.stream)
+    heads.is_new.append(place.is_new)
+    heads.at.append(place.at)
+    heads.version.append(version)
+    heads.recorded_at.append(recorded_at)
+    heads.status.append(status)
+    heads.snapshot.append(encode_state(state))
+
+
+def _without_balances(heads: HeadColumns) -> None:
     for column in (heads.posted, heads.held, heads.debt, heads.credit_limit):
         column.append(0)
-    heads.status.append(state.status)
     heads.next_expiry_at.append(None)
-    heads.snapshot.append(encode_state(state))

@@ -25,9 +25,16 @@ from ledger_service.domain.events.account import (
 
 
 def _granted(state: AccountState, event: CreditsGranted) -> dict[str, Any]:
-    lot = Lot(
+    changes = _arrived(state, event, _new_lot(event, kind="grant"))
+    changes["totals"] = replace(state.totals, granted=state.totals.granted + event.amount)
+    if event.schedule is not None:
+        changes["terms"] = _advanced(state.terms, event)
+    return changes
+
+
+def _new_lot(event: CreditsGranted | LotDerived, **more: Any) -> Lot:
+    return Lot(
         grant_id=event.grant_id,
-        kind="grant",
         source=event.source,
         amount=event.amount,
         remaining=event.amount - event.repaid,
@@ -38,25 +45,19 @@ def _granted(state: AccountState, event: CreditsGranted) -> dict[str, Any]:
         unit_cost_micros=event.unit_cost_micros,
         restrict_to=event.restrict_to,
         schedule=event.schedule,
+        **more,
     )
-    changes = _arrived(state, lot, event.repaid, event.repaid_owed)
-    changes["totals"] = replace(state.totals, granted=state.totals.granted + event.amount)
-    if event.schedule is not None:
-        changes["terms"] = _advanced(state.terms, event)
-    return changes
 
 
-def _arrived(
-    state: AccountState, lot: Lot, paid: int, paid_owed: tuple[Slice, ...]
-) -> dict[str, Any]:
+def _arrived(state: AccountState, event: CreditsGranted | LotDerived, lot: Lot) -> dict[str, Any]:
     """A new lot, part of which may have repaid debt: that of lots first, then overdraft."""
-    if not paid:
+    if not event.repaid:
         return {"lots": inserted(state.lots, lot)}
-    of_lots = total(paid_owed)
+    of_lots = total(event.repaid_owed)
     return {
-        "lots": inserted(repaid(state.lots, paid_owed), lot),
+        "lots": inserted(repaid(state.lots, event.repaid_owed), lot),
         "owed": state.owed - of_lots,
-        "overdraft": state.overdraft - (paid - of_lots),
+        "overdraft": state.overdraft - (event.repaid - of_lots),
     }
 
 
@@ -102,22 +103,7 @@ def _refunded(state: AccountState, event: DebitRefunded) -> dict[str, Any]:
 
 
 def _derived(state: AccountState, event: LotDerived) -> dict[str, Any]:
-    lot = Lot(
-        grant_id=event.grant_id,
-        kind=event.kind,
-        source=event.source,
-        amount=event.amount,
-        remaining=event.amount - event.repaid,
-        repaid=event.repaid,
-        priority=event.priority,
-        effective_at=event.effective_at,
-        expires_at=event.expires_at,
-        unit_cost_micros=event.unit_cost_micros,
-        restrict_to=event.restrict_to,
-        origin=event.origin,
-        from_account=event.from_account,
-        schedule=event.schedule,
-    )
+    lot = _new_lot(event, kind=event.kind, origin=event.origin, from_account=event.from_account)
     totals = state.totals
     if event.kind == "transfer":
         totals = replace(totals, transferred_in=totals.transferred_in + event.amount)
@@ -130,7 +116,7 @@ def _derived(state: AccountState, event: LotDerived) -> dict[str, Any]:
         state = replace(
             state, lots=changed(state.lots, (Slice(event.origin, event.amount),), _move)
         )
-    return _arrived(state, lot, event.repaid, event.repaid_owed) | {"totals": totals}
+    return _arrived(state, event, lot) | {"totals": totals}
 
 
 def _move(lot: Lot, amount: int) -> Lot:

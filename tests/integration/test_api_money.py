@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import httpx
 import pytest
 
+from ledger_service.api.operations import operations
+from ledger_service.app import CONTROLLERS
 from tests.fixtures.live import LiveLedger, expect, new_account
 
 pytestmark = pytest.mark.slow
@@ -116,17 +119,47 @@ def backwards(document: Any) -> Any:
 
 def requests_of_every_kind(ledger: LiveLedger) -> list[tuple[str, dict[str, Any]]]:
     """A path and body for every operation that takes a key, on an account with credits."""
-    account_id = new_account()
-    path = f"/v1/accounts/{account_id}"
-    ledger.caller.grant(account_id, 1000)
+    account_id, other_id = new_account(), new_account()
+    path, other = f"/v1/accounts/{account_id}", f"/v1/accounts/{other_id}"
+    expect(201, ledger.caller.post("/v1/accounts", {"account_id": other_id, "credit_limit": 99}))
+    ledger.caller.debit(other_id, 50)
+    grant_id = ledger.caller.grant(account_id, 1000, metadata={"b": 1, "a": 2})["grant"]["grant_id"]
     debit_id = ledger.caller.debit(account_id, 100)["debit"]["debit_id"]
+    held = {"amount": 5, "reason": "free text, ünïcode", "metadata": {"b": 2, "a": True}}
+    holds = [expect(201, ledger.caller.post(f"{path}/holds", held))["hold"] for _ in range(3)]
+    captured, released, extended = (f"{path}/holds/{hold['hold_id']}" for hold in holds)
+    why = {"reason": "free text, ünïcode"}
+    claim = {"reference": "r", "as_of": "2026-01-01T00:00:00Z", "amount": 5, **why}
+    transfer = {"from_account_id": account_id, "to_account_id": other_id, "amount": 5, **why}
     return [
         ("/v1/accounts", {"account_id": new_account(), "metadata": {"a": "ü", "b": 1}}),
         (f"{path}/grants", {"amount": 5, "source": "promo", "metadata": {"b": 2, "a": True}}),
         (f"{path}/debits", {"amount": 5, "reason": "free text, ünïcode", "tags": ["x"]}),
         (f"{path}/debits/{debit_id}/refunds", {"amount": 5, "reason": "free text"}),
         ("/v1/generations", {"account_id": account_id, "model": "veo-3.1-lite", "input": INPUT}),
+        (f"{path}/holds", held),
+        (f"{captured}/capture", {"amount": 3}),
+        (f"{released}/release", {}),
+        (f"{extended}/extend", {"ttl_seconds": 6000}),
+        (f"{path}/holds/release", {"reference": "none", **why}),
+        (f"{path}/grants/{grant_id}/clawback", claim),
+        (f"{path}/adjustments", {"amount": 5, "direction": "debit", **why}),
+        (f"{other}/write-offs", {"amount": 5, **why}),
+        ("/v1/transfers", transfer),
+        (f"{path}/grants/{grant_id}/void", why),
+        (f"{path}/freeze", why),
+        (f"{path}/unfreeze", why),
+        (f"{other}/close", why),
     ]
+
+
+def test_every_operation_with_a_key_is_tried(ledger: LiveLedger) -> None:
+    """A new one must be put on the list above."""
+    keyed = [it for it in operations(CONTROLLERS) if it.endpoint.is_keyed]
+    tried = [path for path, _ in requests_of_every_kind(ledger)]
+    for operation in keyed:
+        pattern = re.compile(re.sub(r"{\w+}", "[^/]+", operation.path))
+        assert any(pattern.fullmatch(path) for path in tried), operation.title
 
 
 def test_a_replay_is_the_first_answer_byte_for_byte(ledger: LiveLedger) -> None:
@@ -136,7 +169,8 @@ def test_a_replay_is_the_first_answer_byte_for_byte(ledger: LiveLedger) -> None:
         first = ledger.caller.post(path, body, key=key)
         assert first.is_success, first.text
         assert "Idempotent-Replayed" not in first.headers
-        ledger.caller.grant(first.json()["account"]["account_id"], 7)
+        grants = f"/v1/accounts/{first.json()['account']['account_id']}/grants"
+        ledger.caller.post(grants, {"amount": 7, "source": "promo"})
         for again in (
             ledger.caller.post(path, body, key=key),
             ledger.caller.post(path, backwards(body), key=f'"{key}"'),

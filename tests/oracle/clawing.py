@@ -67,11 +67,9 @@ def lower_target(ground: Ground, lot: Lot, amount: int) -> None:
     part = min(amount, lot.q)
     lot.q -= part
     amount -= part
-    part = min(amount, lot.y)
-    lot.y -= part
-    amount -= part
-    if part:
-        _reinstate(ground, there, lot, part)
+    reinstated = min(amount, lot.y)
+    lot.y -= reinstated
+    amount -= reinstated
     part = min(amount, lot.a)
     lot.a -= part
     amount -= part
@@ -85,6 +83,8 @@ def lower_target(ground: Ground, lot: Lot, amount: int) -> None:
     lot.c -= amount
     lot.r += amount
     ground.free_up(there, lot, amount)
+    if reinstated:
+        _reinstate(ground, there, lot, reinstated)
 
 
 def children(ground: Ground, lot: Lot) -> list[Lot]:

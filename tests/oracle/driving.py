@@ -15,7 +15,7 @@ from tests.oracle.comparing import compare_all
 from tests.oracle.families import Answer, Family
 from tests.oracle.following import Follower
 from tests.oracle.moves import SECOND
-from tests.oracle.things import DAY, Policy
+from tests.oracle.things import DAY, Limit, Policy
 from tests.oracle.wire import BUILDERS, FAIL, Request, policy_body
 
 FAMILIES = 100
@@ -32,6 +32,7 @@ POLICIES = (
     Policy(grace=SECOND, promotional_first=True),
     Policy(grace=2 * SECOND, repay_debt=False),
     Policy(grace=SECOND, hold_ttl=2 * SECOND),
+    Policy(limits=(Limit(id="p", amount=90), Limit(id="b", amount=150, window="lifetime"))),
 )
 
 

@@ -106,10 +106,6 @@ class Ground:
         lot.r -= part
         lot.p += part
 
-    def in_burn_order(self, lots: list[Lot]) -> list[Lot]:
-        """Which lots pay first."""
-        return sorted(lots, key=lambda lot: burn_key(lot, self.policy.promotional_first))
-
     def free_up(self, account: Account, lot: Lot, amount: int) -> None:
         """Credits that have just come back to a lot: they pay its claim, then may be too late."""
         part = min(amount, lot.q)
@@ -159,7 +155,7 @@ class Ground:
             source = self.accounts[sources[0]]
             target = self.settled(source.merged_into or "")
             lots = [lot for lot in source.lots if lot.free and not lot.is_over(self.now)]
-            for lot in self.in_burn_order(lots):
+            for lot in sorted(lots, key=burn_key):
                 self.move(lot, target, lot.free)
             self.assume(source, target)
 
@@ -169,8 +165,11 @@ class Ground:
         return account.status == "merged" and bool(free or account.debt)
 
 
-def burn_key(lot: Lot, promotional_first: bool) -> tuple[Any, ...]:
-    """Sorts lots into burn order; age is the place among the account's lots."""
+def burn_key(lot: Lot, promotional_first: bool = False) -> tuple[Any, ...]:
+    """Sorts lots into burn order; age is the place among the account's lots.
+
+    What is promotional goes first where credits are spent, not where they move.
+    """
     bought = lot.terms.source == "purchase"
     ends = lot.terms.expires_at
     return (

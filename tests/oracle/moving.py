@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from tests.oracle.ground import Ground
+from tests.oracle.ground import Ground, burn_key
 from tests.oracle.things import Account, Lot, Refused
 
 
@@ -40,7 +40,7 @@ def _transfer(
     most = max(0, allowed)
     free = sum(lot.free for lot in usable)
     wanted = most if amount == "all" else amount
-    if amount == "all" and allowed == free:  # then what is not effective yet moves as well
+    if amount == "all" and allowed == free > 0:  # then what is not effective yet moves as well
         usable = [lot for lot in giver.lots if lot.free]
         most = wanted = sum(lot.free for lot in usable)
     if wanted > most or wanted == 0:
@@ -53,7 +53,7 @@ def _transfer(
 
 def _move(ground: Ground, giver: Account, taker: Account, lots: list[Lot], amount: int) -> int:
     left = amount
-    for lot in ground.in_burn_order(lots):
+    for lot in sorted(lots, key=burn_key):
         part = min(left, lot.free)
         left -= part
         if part:

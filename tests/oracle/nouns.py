@@ -41,6 +41,9 @@ def refusal_differences(
         return [f"refused {status} {_short(body)}, the oracle accepts: {would.noun}"]
     if body.get("code") != would.code:
         return [f"refused {status} {_short(body)}, the oracle says {would}"]
+    origin = body.get("origin")
+    if origin and ids.ours.get(origin["grant_id"]) is None:
+        ids.bind(would.numbers["origin"] or "", origin["grant_id"])
     told = {name: body.get(name) for name in would.numbers if name in body}
     expected = {
         name: _told(name, value, ids) for name, value in would.numbers.items() if name in told

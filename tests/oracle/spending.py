@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.oracle.ground import Ground
+from tests.oracle.ground import Ground, burn_key
 from tests.oracle.periods import window
 from tests.oracle.things import Account, Count, Debit, Hold, Lot, Refused, Slice, Terms, Usage
 
@@ -184,7 +184,8 @@ def _plan(
             "insufficient_credits", available=available, required=amount, shortfall=missing
         )
     slices: list[Slice] = []
-    for lot in ground.in_burn_order(fitting):
+    fitting.sort(key=lambda lot: burn_key(lot, ground.policy.promotional_first))
+    for lot in fitting:
         part = min(amount, lot.free)
         amount -= part
         if part:

@@ -229,6 +229,7 @@ def policy_body(policy: Policy) -> dict[str, Any]:
         "repay_debt": policy.repay_debt,
         "promotional_first": policy.promotional_first,
         "hold_ttl_seconds": policy.hold_ttl // SECOND,
+        "limits": [limit_body(limit) for limit in policy.limits],
     }
 
 

@@ -48,21 +48,11 @@ class Rows(msgspec.Struct, kw_only=True):
 
     def add(self, place: Place, event: Event) -> None:
         """Everything that one event becomes."""
-        self._add_bearings(place, event)
-        if not isinstance(event, AccountEvent):
-            return
-        self.entries.append(entry_row(place, event))
-        owner, version = place.owner, place.version
-        for taken in uses_of(event):
-            self.lot_uses.append((owner, taken.grant_id, version, taken.amount))
-        for hold_id in changed_holds(event):
-            self.hold_changes.append((owner, hold_id, version))
-
-    def _add_bearings(self, place: Place, event: Event) -> None:
-        for ordinal, bearing in enumerate(bearings_of(event)):
-            tenant = split_owner(place.owner)[0]
-            what = (place.owner, bearing.kind, bearing.id, bearing.amount, place.recorded_at)
-            self.bearings.append((tenant, bearing.reference, place.position, ordinal, *what))
+        self.bearings += bearing_rows(place, event)
+        if isinstance(event, AccountEvent):
+            self.entries.append(entry_row(place, event))
+            self.lot_uses += lot_use_rows(place, event)
+            self.hold_changes += hold_change_rows(place, event)
 
     def statements(self) -> list[tuple[str, tuple[str, ...]]]:
         """The inserts that are needed, by the names of `queries/projections.sql`."""
@@ -97,3 +87,36 @@ def entry_row(place: Place, event: AccountEvent) -> EntryRow:
         reference_of(event),
         place.actor,
     )
+
+
+def bearing_rows(place: Place, event: Event) -> list[BearingRow]:
+    """What bears a caller's reference because of the event."""
+    found = bearings_of(event)
+    if not found:
+        return []
+    tenant = split_owner(place.owner)[0]
+    return [
+        (
+            tenant,
+            bearing.reference,
+            place.position,
+            ordinal,
+            place.owner,
+            bearing.kind,
+            bearing.id,
+            bearing.amount,
+            place.recorded_at,
+        )
+        for ordinal, bearing in enumerate(found)
+    ]
+
+
+def lot_use_rows(place: Place, event: AccountEvent) -> list[LotUseRow]:
+    """The lots that paid, if it is a debit."""
+    uses = uses_of(event)
+    return [(place.owner, taken.grant_id, place.version, taken.amount) for taken in uses]
+
+
+def hold_change_rows(place: Place, event: AccountEvent) -> list[HoldChangeRow]:
+    """The holds that it placed or changed."""
+    return [(place.owner, hold_id, place.version) for hold_id in changed_holds(event)]

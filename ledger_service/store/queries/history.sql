@@ -1,5 +1,6 @@
 -- An account's history by pages. The projection knows its first events without a gap; what lies
--- past those is read from the events.
+-- past those is read from the events. `OFFSET 0` keeps a look-up by key what it is, and the comparison
+-- of rows leaves a filter no other index than its own, however few rows the planner believes in.
 
 -- name: is_there
 SELECT 1 FROM ledger.heads WHERE owner = $1 AND stream = $1
@@ -12,19 +13,32 @@ ORDER BY version DESC LIMIT $4
 
 -- name: entries
 SELECT e.log, e.position, e.owner, e.stream, e.version, e.topic, e.state, e.recorded_at, e.actor
-FROM ledger.entries AS n
-JOIN ledger.events AS e ON e.owner = $1 AND e.stream = $1 AND e.version = n.version
-WHERE n.owner = $1 AND n.version > $2 AND n.version < $3
-ORDER BY n.version DESC LIMIT $4
+FROM (
+    SELECT version FROM ledger.entries
+    WHERE owner = $1 AND version > $2 AND version < $3
+    ORDER BY version DESC LIMIT $4
+) AS n
+CROSS JOIN LATERAL (
+    SELECT * FROM ledger.events
+    WHERE owner = $1 AND stream = $1 AND version = n.version OFFSET 0
+) AS e
+ORDER BY n.version DESC
 
 -- name: entries_by_reference
 SELECT e.log, e.position, e.owner, e.stream, e.version, e.topic, e.state, e.recorded_at, e.actor
-FROM ledger.entries AS n
-JOIN ledger.events AS e ON e.owner = $1 AND e.stream = $1 AND e.version = n.version
-WHERE n.owner = $1 AND n.version > $2 AND n.version < $3 AND n.reference = $5
-    AND ($6::text[] IS NULL OR n.type = ANY ($6))
-    AND ($7::text IS NULL OR n.actor = $7)
-ORDER BY n.version DESC LIMIT $4
+FROM (
+    SELECT version FROM ledger.entries
+    WHERE owner = $1 AND reference = $5::text
+        AND (reference, version) > ($5, $2) AND (reference, version) < ($5, $3)
+        AND ($6::text[] IS NULL OR type = ANY ($6))
+        AND ($7::text IS NULL OR actor = $7)
+    ORDER BY version DESC LIMIT $4
+) AS n
+CROSS JOIN LATERAL (
+    SELECT * FROM ledger.events
+    WHERE owner = $1 AND stream = $1 AND version = n.version OFFSET 0
+) AS e
+ORDER BY n.version DESC
 
 -- name: entries_by_type
 -- The newest of each type, and of those the newest: each comes in order from the index.
@@ -33,29 +47,46 @@ FROM (
     SELECT found.version
     FROM unnest($5::text[]) AS wanted (type)
     CROSS JOIN LATERAL (
-        SELECT t.version FROM ledger.entries AS t
-        WHERE t.owner = $1 AND t.type = wanted.type AND t.version > $2 AND t.version < $3
-            AND ($6::text IS NULL OR t.actor = $6)
-        ORDER BY t.version DESC LIMIT $4
+        SELECT version FROM ledger.entries
+        WHERE owner = $1 AND type = wanted.type
+            AND (type, version) > (wanted.type, $2) AND (type, version) < (wanted.type, $3)
+            AND ($6::text IS NULL OR actor = $6)
+        ORDER BY version DESC LIMIT $4
     ) AS found
     ORDER BY found.version DESC LIMIT $4
 ) AS n
-JOIN ledger.events AS e ON e.owner = $1 AND e.stream = $1 AND e.version = n.version
+CROSS JOIN LATERAL (
+    SELECT * FROM ledger.events
+    WHERE owner = $1 AND stream = $1 AND version = n.version OFFSET 0
+) AS e
 ORDER BY n.version DESC
 
 -- name: entries_by_actor
 SELECT e.log, e.position, e.owner, e.stream, e.version, e.topic, e.state, e.recorded_at, e.actor
-FROM ledger.entries AS n
-JOIN ledger.events AS e ON e.owner = $1 AND e.stream = $1 AND e.version = n.version
-WHERE n.owner = $1 AND n.version > $2 AND n.version < $3 AND n.actor = $5
-ORDER BY n.version DESC LIMIT $4
+FROM (
+    SELECT version FROM ledger.entries
+    WHERE owner = $1 AND actor = $5::text
+        AND (actor, version) > ($5, $2) AND (actor, version) < ($5, $3)
+    ORDER BY version DESC LIMIT $4
+) AS n
+CROSS JOIN LATERAL (
+    SELECT * FROM ledger.events
+    WHERE owner = $1 AND stream = $1 AND version = n.version OFFSET 0
+) AS e
+ORDER BY n.version DESC
 
 -- name: lot_uses
 SELECT e.log, e.position, e.owner, e.stream, e.version, e.topic, e.state, e.recorded_at, e.actor
-FROM ledger.lot_uses AS n
-JOIN ledger.events AS e ON e.owner = $1 AND e.stream = $1 AND e.version = n.version
-WHERE n.owner = $1 AND n.version > $2 AND n.version < $3 AND n.grant_id = $5
-ORDER BY n.version DESC LIMIT $4
+FROM (
+    SELECT version FROM ledger.lot_uses
+    WHERE owner = $1 AND grant_id = $5 AND version > $2 AND version < $3
+    ORDER BY version DESC LIMIT $4
+) AS n
+CROSS JOIN LATERAL (
+    SELECT * FROM ledger.events
+    WHERE owner = $1 AND stream = $1 AND version = n.version OFFSET 0
+) AS e
+ORDER BY n.version DESC
 
 -- name: bearings
 SELECT position, ordinal, owner, kind, id, amount, recorded_at

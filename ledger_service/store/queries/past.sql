@@ -1,5 +1,6 @@
 -- What was: states at a version of a stream, from the nearest snapshot and the events after it.
--- Parameters come as text, for the writer's connection as for those of readers.
+-- Parameters come as text, for the writer's connection as for those of readers. `OFFSET 0` keeps
+-- a look-up by key what it is, however few rows the planner believes an account to have.
 
 -- name: clock
 SELECT clock_timestamp()
@@ -24,14 +25,14 @@ WITH RECURSIVE search (low, high) AS (
         CASE WHEN e.position <= $2::bigint THEN e.version ELSE s.low END,
         CASE WHEN e.position <= $2 THEN s.high ELSE e.version - 1 END
     FROM search AS s
-    JOIN ledger.events AS e
-        ON e.owner = $1 AND e.stream = $1 AND e.version = (s.low + s.high + 1) / 2
+    CROSS JOIN LATERAL (
+        SELECT version, position FROM ledger.events
+        WHERE owner = $1 AND stream = $1 AND version = (s.low + s.high + 1) / 2 OFFSET 0
+    ) AS e
     WHERE s.low < s.high
 )
-SELECT e.version, e.position, e.recorded_at
-FROM search AS s
-JOIN ledger.events AS e ON e.owner = $1 AND e.stream = $1 AND e.version = s.low
-WHERE s.low = s.high
+SELECT version, position, recorded_at FROM ledger.events
+WHERE owner = $1 AND stream = $1 AND version = (SELECT low FROM search WHERE low = high)
 
 -- name: version_before_instant
 WITH RECURSIVE search (low, high) AS (
@@ -41,14 +42,14 @@ WITH RECURSIVE search (low, high) AS (
         CASE WHEN e.recorded_at < $2::timestamptz THEN e.version ELSE s.low END,
         CASE WHEN e.recorded_at < $2 THEN s.high ELSE e.version - 1 END
     FROM search AS s
-    JOIN ledger.events AS e
-        ON e.owner = $1 AND e.stream = $1 AND e.version = (s.low + s.high + 1) / 2
+    CROSS JOIN LATERAL (
+        SELECT version, recorded_at FROM ledger.events
+        WHERE owner = $1 AND stream = $1 AND version = (s.low + s.high + 1) / 2 OFFSET 0
+    ) AS e
     WHERE s.low < s.high
 )
-SELECT e.version, e.position, e.recorded_at
-FROM search AS s
-JOIN ledger.events AS e ON e.owner = $1 AND e.stream = $1 AND e.version = s.low
-WHERE s.low = s.high
+SELECT version, position, recorded_at FROM ledger.events
+WHERE owner = $1 AND stream = $1 AND version = (SELECT low FROM search WHERE low = high)
 
 -- name: base
 SELECT version, snapshot FROM ledger.account_snapshots
@@ -93,4 +94,7 @@ CROSS JOIN LATERAL (
     WHERE c.owner = $1::text AND c.hold_id = wanted.hold_id AND c.version <= $3::bigint
     ORDER BY c.version DESC LIMIT 2
 ) AS found
-JOIN ledger.events AS e ON e.owner = $1 AND e.stream = $1 AND e.version = found.version
+CROSS JOIN LATERAL (
+    SELECT version, topic, state FROM ledger.events
+    WHERE owner = $1 AND stream = $1 AND version = found.version OFFSET 0
+) AS e

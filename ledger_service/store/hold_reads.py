@@ -11,7 +11,7 @@ from psycopg import AsyncRawCursor
 from ledger_service.domain.events.holds import HoldAfter
 from ledger_service.domain.ids import EPOCH, make_id
 from ledger_service.store.heads import decode_hold
-from ledger_service.store.pool import Connection, ReadPool
+from ledger_service.store.pool import Connection, ReadPool, snapshot
 from ledger_service.store.statements import load_statements
 
 STRETCH_MAX: Final = 5_000
@@ -72,10 +72,13 @@ class HoldReads:
 
     async def _rows(self, name: str, values: tuple[Any, ...]) -> list[Any]:
         async def work(connection: Connection) -> list[Any]:
-            cursor = AsyncRawCursor(connection)
-            # Planned for these very filters: each has an index of its own.
-            await cursor.execute(_SQL[name], values, binary=True, prepare=False)
-            return await cursor.fetchall()
+            async with snapshot(connection):
+                # Planned for these very filters, each of which has an index of its own; and read
+                # in its order, so that a page costs the same however many holds there are.
+                await connection.execute("SET LOCAL enable_bitmapscan = off")
+                cursor = AsyncRawCursor(connection)
+                await cursor.execute(_SQL[name], values, binary=True, prepare=False)
+                return await cursor.fetchall()
 
         return await self._pool.read(work)
 

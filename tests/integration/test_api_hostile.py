@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
+from contracts.api.keys import Scope
 from contracts.problems import TYPE_URI_PREFIX, ProblemCode
-from tests.fixtures.live import LiveLedger, expect, new_account
+from ledger_service.api.operations import Operation, operations
+from ledger_service.app import CONTROLLERS
+from tests.fixtures.books import Book
+from tests.fixtures.live import Caller, LiveLedger, expect, new_account
+from tests.fixtures.tenants import new_tenant
 
 pytestmark = pytest.mark.slow
 
@@ -119,6 +126,68 @@ def test_a_missing_field_is_pointed_at(ledger: LiveLedger, missing: str) -> None
 def test_an_amount_has_no_fraction(ledger: LiveLedger, number: str) -> None:
     """Not even a fraction that is zero: credits are integers as they are written."""
     assert send(ledger, b'{"amount":%s,"source":"promo"}' % number.encode())["errors"]
+
+
+WITH_BODY = [
+    it
+    for it in operations(CONTROLLERS)
+    if it.endpoint.body is not None and it.endpoint.scopes and Scope.WORK not in it.endpoint.scopes
+]
+STRANGE: list[Any] = [
+    *(None, True, -1, 0, 1.5, 2**63, 2**70, -(2**70), 10**12 + 1),
+    *("", "x", "\n", "ü" * 300, "9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00Z"),
+    *([], [[]], [None], {}, {"": {}}, {"x": [{}]}),
+]
+
+
+def variations(example: Any) -> Iterator[Any]:
+    """The example with each of its values, however deep, replaced by strange ones."""
+    if isinstance(example, list):
+        for inner in variations(example[0]):
+            yield [inner]
+    if isinstance(example, dict):
+        yield {**example, "zzz": 1}
+        for name, value in example.items():
+            yield {other: kept for other, kept in example.items() if other != name}
+            for strange in STRANGE:
+                yield {**example, name: strange}
+            for inner in variations(value):
+                yield {**example, name: inner}
+
+
+@pytest.fixture(scope="module")
+def guinea_pig(ledger: LiveLedger) -> Caller:
+    """Somebody whose tenant may suffer."""
+    return new_tenant(ledger)
+
+
+@pytest.mark.parametrize("operation", WITH_BODY, ids=lambda operation: operation.title)
+def test_no_body_whatsoever_is_our_mistake(
+    ledger: LiveLedger, guinea_pig: Caller, operation: Operation
+) -> None:
+    """Each field of each operation takes what it takes, and refuses all else in so many words."""
+    book = Book(guinea_pig, 1000)
+    body = {"amount": 1, "reason": "x"}
+    ids = {
+        "account_id": book.account_id,
+        "grant_id": book.first_grant_id,
+        "debit_id": book.debit(1),
+        "hold_id": book.post("/holds", body, 201)["hold"]["hold_id"],
+    }
+    path = operation.path.format_map(ids)
+    example = operation.endpoint.example
+    names = [field.encode_name for field in msgspec.structs.fields(operation.endpoint.body)]
+    unmentioned = [{**example, name: it} for name in names for it in STRANGE if name not in example]
+    for n, document in enumerate([*variations(example), *unmentioned]):
+        raw = json.dumps(document).encode()
+        headers = {"Content-Type": "application/json", "Idempotency-Key": f"{book.account_id}-{n}"}
+        method = operation.endpoint.method
+        answer = guinea_pig.http.request(method, path, content=raw, headers=headers)
+        assert answer.status_code < 500, (document, answer.text)
+        if answer.status_code >= 400:
+            assert answer.json()["type"] == TYPE_URI_PREFIX + answer.json()["code"], document
+        if "zzz" in document:
+            assert answer.json()["errors"][0]["pointer"] == "/zzz"
 
 
 DUPLICATES = [

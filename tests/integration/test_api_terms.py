@@ -344,11 +344,12 @@ def test_a_wrong_question_is_refused(ledger: LiveLedger, query: dict[str, str]) 
 def test_terms_are_for_accounts_that_are_there(ledger: LiveLedger) -> None:
     """404 for all of them; a closed account takes no recurring grants."""
     nowhere = Book(ledger.caller)
-    for path, body in (
-        ("/schedules", {"schedules": []}),
-        ("/thresholds", {}),
-        ("/limits", {"limits": []}),
-    ):
+    bodies: dict[str, Any] = {
+        "/schedules": {"schedules": []},
+        "/thresholds": {},
+        "/limits": {"limits": []},
+    }
+    for path, body in bodies.items():
         assert nowhere.get(path, 404)["code"] == "account_not_found"
         assert nowhere.put(path, body, 404)["code"] == "account_not_found"
     book = Book(ledger.caller, 1)

@@ -64,8 +64,6 @@ def set_limits(ground: Ground, account: str, limits: tuple[Limit, ...]) -> dict[
     A counter goes on as long as its limit stays; a limit that comes back begins anew.
     """
     there = ground.settled(account)
-    if there.status in ("closed", "merged"):
-        raise Refused(f"account_{there.status}")
     kept = {limit.id for limit in limits}
     there.usage = {name: used for name, used in there.usage.items() if name.split("/")[0] in kept}
     there.limits = limits

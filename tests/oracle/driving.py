@@ -30,7 +30,7 @@ POLICIES = (
     Policy(grace=7 * DAY),
     Policy(grace=0),
     Policy(grace=SECOND, promotional_first=True),
-    Policy(grace=2 * SECOND, repay_debt=False),
+    Policy(grace=2 * SECOND, repay_debt=False, expires_after={"promo": 3 * SECOND}),
     Policy(grace=SECOND, hold_ttl=2 * SECOND),
     Policy(limits=(Limit(id="p", amount=90), Limit(id="b", amount=150, window="lifetime"))),
 )

@@ -102,6 +102,8 @@ def _amount(rng: random.Random, most: int) -> int:
 def _grant(rng: random.Random, world: World, account: Account, now: int) -> Move:
     terms = _terms(rng, now)
     fields = {"account": account.id, "amount": rng.randint(1, 60), "terms": terms}
+    if terms.expires_at is None and rng.random() < 0.5:
+        fields["is_open"] = True
     return Move("grant", fields)
 
 
@@ -238,7 +240,12 @@ def _change_limit(rng: random.Random, world: World, account: Account, now: int) 
 
 def _limits(rng: random.Random, world: World, account: Account, now: int) -> Move:
     some = [
-        Limit(id="a", amount=rng.randint(30, 200), window=rng.choice(("day", "month"))),
+        Limit(
+            id="a",
+            amount=rng.randint(30, 200),
+            window=rng.choice(("day", "month")),
+            per_spender=rng.random() < 0.3,
+        ),
         Limit(id="b", amount=rng.randint(60, 300), window="lifetime"),
     ]
     return Move(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tests.oracle.ground import Ground, burn_key
@@ -11,8 +12,13 @@ from tests.oracle.things import Account, Count, Debit, Hold, Lot, Refused, Slice
 Pairs = list[tuple[str, int]]
 
 
-def grant(ground: Ground, account: str, amount: int, terms: Terms, **more: Any) -> dict[str, Any]:
-    """A lot from outside; the first one opens the account."""
+def grant(
+    ground: Ground, account: str, amount: int, terms: Terms, is_open: bool = False
+) -> dict[str, Any]:
+    """A lot from outside; the first one opens the account. With `is_open` the policy ends it."""
+    after = ground.policy.expires_after.get(terms.source)
+    if is_open and after:
+        terms = replace(terms, expires_at=max(ground.now, terms.effective_at) + after)
     ends = terms.expires_at
     if ends is not None and ends <= max(ground.now, terms.effective_at):
         raise Refused("validation_failed")

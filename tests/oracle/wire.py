@@ -90,7 +90,8 @@ def _grant(fields: dict[str, Any], ids: Ids, key: str) -> Request:
     terms: Terms = fields["terms"]
     body: dict[str, Any] = {"amount": fields["amount"], "source": terms.source}
     body |= {"priority": terms.priority, "restrict_to": sorted(terms.restrict_to)}
-    body["expires_at"] = None if terms.expires_at is None else text(terms.expires_at)
+    if not fields.get("is_open"):
+        body["expires_at"] = None if terms.expires_at is None else text(terms.expires_at)
     if terms.effective_at:
         body["effective_at"] = text(terms.effective_at)
     if terms.unit_cost is not None:
@@ -203,7 +204,8 @@ def _thresholds(fields: dict[str, Any], ids: Ids, key: str) -> Request:
 
 def limit_body(limit: Limit) -> dict[str, Any]:
     """A spend limit as the API takes it."""
-    return {"limit_id": limit.id, "amount": limit.amount, "window": limit.window}
+    body: dict[str, Any] = {"limit_id": limit.id, "amount": limit.amount, "window": limit.window}
+    return {**body, "per_key": limit.per_spender}
 
 
 def schedule_body(schedule: Schedule) -> dict[str, Any]:
@@ -229,6 +231,9 @@ def policy_body(policy: Policy) -> dict[str, Any]:
         "repay_debt": policy.repay_debt,
         "promotional_first": policy.promotional_first,
         "hold_ttl_seconds": policy.hold_ttl // SECOND,
+        "expires_after_seconds": {
+            source: after // SECOND for source, after in policy.expires_after.items()
+        },
         "limits": [limit_body(limit) for limit in policy.limits],
     }
 

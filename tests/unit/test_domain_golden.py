@@ -12,6 +12,7 @@ from ledger_service.domain.account.state import AccountState
 from ledger_service.domain.events import TOPICS, decode, encode, topic_of
 from ledger_service.domain.events.account import AccountEvent
 from ledger_service.domain.events.generation import GenerationEvent
+from ledger_service.domain.events.policy import PolicySet
 from ledger_service.domain.generation.evolve import evolve_generation
 from ledger_service.domain.generation.state import GenerationState
 from ledger_service.domain.policy import Policy
@@ -60,6 +61,7 @@ def folded(
                 owner=line.owner,
             )
         else:
+            assert isinstance(event, PolicySet)
             policies[line.stream] = event.policy
     return accounts, generations, policies
 

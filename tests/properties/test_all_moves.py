@@ -7,6 +7,7 @@ here is what no single command shows.
 from __future__ import annotations
 
 from hypothesis import event, given
+from hypothesis import strategies as st
 
 from ledger_service.domain.account.balance import available, is_partial
 from ledger_service.domain.account.entries import movement_of
@@ -63,6 +64,23 @@ def test_parking_and_replaying_change_nothing(policy: Policy, history: list[Move
             assert next_due(head) == next_due(whole.ledger.head(owner))
             if not is_partial(head, now):
                 assert available(head, now) == parked.ledger.balances(owner).available
+
+
+@given(policies(), histories(40), st.integers(2, 6))
+def test_one_transaction_and_many_come_to_the_same(
+    policy: Policy, history: list[Move], size: int
+) -> None:
+    """Commands that share a batch see each other as they would one after the other."""
+    together, apart = Player(MemoryLedger(policy)), Player(MemoryLedger(policy))
+    for first in range(0, len(history), size):
+        moves = history[first : first + size]
+        wait = sum(move.wait_seconds for move in moves)
+        for player in (together, apart):
+            player.play(Move(wait, "expire_holds", 0, {}))
+        together.ledger.batch(*[command for move in moves for command in together.asked(move)])
+        for command in [command for move in moves for command in apart.asked(move)]:
+            apart.ledger.batch(command)
+        assert stored(together.ledger) == stored(apart.ledger)
 
 
 @given(policies(), histories())

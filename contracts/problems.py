@@ -40,6 +40,7 @@ class ProblemCode(enum.StrEnum):
     REFUND_EXCEEDS_DEBIT = "refund_exceeds_debit"
     CAPTURE_EXCEEDS_HOLD = "capture_exceeds_hold"
     UNIT_MISMATCH = "unit_mismatch"
+    GRANT_ENDED = "grant_ended"
     GRANT_DERIVED = "grant_derived"
     NO_DEBT = "no_debt"
     COMMAND_VOIDED = "command_voided"

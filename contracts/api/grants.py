@@ -62,6 +62,13 @@ class VoidRequest(Request, frozen=True, kw_only=True):
     reason: Reason
 
 
+class GrantExpiryRequest(Request, frozen=True, kw_only=True):
+    """When a grant is to end instead; null: never."""
+
+    expires_at: Instant | None
+    reason: Reason
+
+
 class GrantKind(enum.StrEnum):
     """How a lot of credits came about: `grant` from outside, all others from another lot."""
 

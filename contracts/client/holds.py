@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contracts.api.grants import ClawbackRequest, GrantReply, VoidRequest
+from contracts.api.grants import ClawbackRequest, GrantExpiryRequest, GrantReply, VoidRequest
 from contracts.api.holds import (
     CaptureReply,
     CaptureRequest,
@@ -77,6 +77,13 @@ class HoldCalls(TenantClient):
     ) -> GrantReply:
         """End the free part of a grant."""
         path = f"{_grant(account_id, grant_id)}/void"
+        return await self._write(path, GrantReply, request, key)
+
+    async def change_grant_expiry(
+        self, account_id: str, grant_id: str, request: GrantExpiryRequest, *, key: str
+    ) -> GrantReply:
+        """Let a grant end at another time."""
+        path = f"{_grant(account_id, grant_id)}/expiry"
         return await self._write(path, GrantReply, request, key)
 
 

@@ -40,6 +40,7 @@ SHOWN: Final[dict[type[AccountEvent], str]] = {
     ),
     clawbacks.CreditsReclaimed: "lots=slices",
     clawbacks.GrantVoided: "grant_id reason",
+    clawbacks.GrantExpiryChanged: "grant_id expires_at reason",
     clawbacks.CreditsVoided: "lots=slices",
     clawbacks.DebtWrittenOff: "owed reason",
     transfers.CreditsTransferredOut: (

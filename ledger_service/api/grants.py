@@ -4,7 +4,14 @@ import msgspec
 from litestar import Controller
 
 from contracts.api.common import Page
-from contracts.api.grants import ClawbackRequest, Grant, GrantReply, GrantRequest, VoidRequest
+from contracts.api.grants import (
+    ClawbackRequest,
+    Grant,
+    GrantExpiryRequest,
+    GrantReply,
+    GrantRequest,
+    VoidRequest,
+)
 from contracts.api.keys import Scope
 from contracts.problems import ProblemCode
 from ledger_service.api.body import fault, in_utc
@@ -17,7 +24,7 @@ from ledger_service.api.orders import Order
 from ledger_service.api.past import PastPageQuery, PastQuery, lot_then, lots_then, moment_of
 from ledger_service.api.private import kept
 from ledger_service.api.shapes import grant_of
-from ledger_service.domain.commands import ClawBack, GrantCredits, VoidGrant
+from ledger_service.domain.commands import ChangeGrantExpiry, ClawBack, GrantCredits, VoidGrant
 from ledger_service.domain.ids import version_in
 from ledger_service.errors import Rejected
 from ledger_service.store.reads import LotsView, Reads
@@ -144,6 +151,28 @@ class GrantsController(Controller):
         """
         return await call.carry_out(void_order(call, body, account_id, grant_id))
 
+    @post(
+        "/{grant_id:str}/expiry",
+        scope=Scope.GRANT,
+        reply=GrantReply,
+        keyed=True,
+        summary="Change when a grant expires",
+        problems=(
+            ProblemCode.ACCOUNT_NOT_FOUND,
+            ProblemCode.GRANT_NOT_FOUND,
+            ProblemCode.GRANT_ENDED,
+        ),
+        example={"expires_at": "2031-01-01T00:00:00Z", "reason": "extended-by-support"},
+    )
+    async def change_grant_expiry(
+        self, call: Call, account_id: str, grant_id: str, body: GrantExpiryRequest
+    ) -> HttpReply:
+        """Let a grant end later, sooner, or never (null), as long as it has not ended yet.
+
+        Its place in the burn order follows. What has expired stays expired.
+        """
+        return await call.carry_out(expiry_order(call, body, account_id, grant_id))
+
 
 def grant_order(call: Call, body: GrantRequest, account_id: str) -> Order:
     """A grant as the engine takes it."""
@@ -190,6 +219,19 @@ def void_order(call: Call, body: VoidRequest, account_id: str, grant_id: str) ->
     reason, private = kept(reason=body.reason)
     command = VoidGrant(
         owner=call.owner(account_id), key=call.key, grant_id=grant_id, reason=reason
+    )
+    return Order(command, private)
+
+
+def expiry_order(call: Call, body: GrantExpiryRequest, account_id: str, grant_id: str) -> Order:
+    """Another end of a grant as the engine takes it."""
+    reason, private = kept(reason=body.reason)
+    command = ChangeGrantExpiry(
+        owner=call.owner(account_id),
+        key=call.key,
+        grant_id=grant_id,
+        expires_at=in_utc(body.expires_at, "/expires_at"),
+        reason=reason,
     )
     return Order(command, private)
 

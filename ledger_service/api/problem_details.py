@@ -94,6 +94,9 @@ KINDS: Final[dict[ProblemCode, Kind]] = {
     Code.UNIT_MISMATCH: Kind(
         409, "Units differ", "The accounts count different units; credits cannot move between them."
     ),
+    Code.GRANT_ENDED: Kind(
+        409, "Grant has ended", "The grant has expired or was voided; nothing can bring it back."
+    ),
     Code.GRANT_DERIVED: Kind(
         409, "Grant is derived", "These credits came from another grant; claw that one back."
     ),

@@ -12,6 +12,7 @@ from ledger_service.domain.events.clawbacks import (
     ClawbackAfter,
     GrantAfter,
     GrantClawedBack,
+    GrantExpiryChanged,
     GrantVoided,
 )
 from ledger_service.domain.events.holds import (
@@ -61,9 +62,10 @@ def _released_v2(bearer: Bearer, _: Private | None) -> dict[str, Any]:
 
 @renders(2, GrantClawedBack)
 @renders(2, GrantVoided)
+@renders(2, GrantExpiryChanged)
 def _ended_v2(bearer: Bearer, private: Private | None) -> dict[str, Any]:
     event = bearer.event
-    assert isinstance(event, GrantClawedBack | GrantVoided)
+    assert isinstance(event, GrantClawedBack | GrantVoided | GrantExpiryChanged)
     assert event.grant is not None, "an event that bears a key tells of its grant"
     return outcome_v1(bearer) | {"grant": _grant_v2(bearer, event.grant, private)}
 

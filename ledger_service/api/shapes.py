@@ -23,7 +23,7 @@ from ledger_service.domain.events.account import (
     DebitRefunded,
     Slice,
 )
-from ledger_service.domain.events.clawbacks import GrantClawedBack, GrantVoided
+from ledger_service.domain.events.clawbacks import GrantClawedBack, GrantExpiryChanged, GrantVoided
 from ledger_service.domain.events.holds import (
     HoldAfter,
     HoldCaptured,
@@ -41,7 +41,7 @@ ERASED: Final = "erased"
 """Shown for free text that has been erased with its owner's key."""
 
 _OF_A_HOLD: Final = (HoldPlaced, HoldExtended, HoldEnded)
-_OF_A_GRANT: Final = (GrantClawedBack, GrantVoided)
+_OF_A_GRANT: Final = (GrantClawedBack, GrantVoided, GrantExpiryChanged)
 
 
 def account_of(state: AccountState, position: int, now: datetime) -> Account:

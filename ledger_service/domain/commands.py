@@ -154,6 +154,14 @@ class VoidGrant(Command, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class ChangeGrantExpiry(Command, frozen=True, kw_only=True):
+    """Let a grant that is not over yet end at another time; null: never."""
+
+    grant_id: str
+    expires_at: datetime | None = None
+    reason: str | None = None
+
+
 class WriteOffDebt(Command, frozen=True, kw_only=True):
     """Forgive `amount` of the debt; null: all of it."""
 

@@ -33,7 +33,7 @@ from ledger_service.domain.account.standing_changes import (
     decide_void_command,
 )
 from ledger_service.domain.account.transfers import decide_transfer
-from ledger_service.domain.account.voids import decide_void, decide_write_off
+from ledger_service.domain.account.voids import decide_grant_expiry, decide_void, decide_write_off
 from ledger_service.domain.generation.claims import decide_claim
 from ledger_service.domain.generation.deadlines import decide_hint, decide_overdue
 from ledger_service.domain.generation.reports import decide_report
@@ -54,6 +54,7 @@ _DECISIONS: Final[dict[type[commands.Command], Callable[[World, Any, datetime], 
     commands.ReleaseHolds: decide_releases,
     commands.ClawBack: decide_clawback,
     commands.VoidGrant: decide_void,
+    commands.ChangeGrantExpiry: decide_grant_expiry,
     commands.WriteOffDebt: decide_write_off,
     commands.TransferCredits: decide_transfer,
     commands.ChangeStanding: decide_standing,

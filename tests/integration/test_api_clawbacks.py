@@ -148,13 +148,32 @@ def test_a_void_grant_is_spent_no_more(ledger: LiveLedger) -> None:
     assert again.content == reply.content
 
 
-@pytest.mark.parametrize("way", ["clawback", "void"])
+def test_a_grant_may_end_at_another_time(ledger: LiveLedger) -> None:
+    """Later, sooner or never: it burns in its new order. What is over stays over."""
+    book = Book(ledger.caller)
+    soon, late = "2100-01-01T00:00:00Z", "2101-01-01T00:00:00Z"
+    first, second = book.grant(10, expires_at=soon), book.grant(10, expires_at=late)
+    path = f"/grants/{first}/expiry"
+    grant = book.post(path, {"expires_at": None, "reason": "loyalty"})["grant"]
+    assert (grant["expires_at"], grant["remaining"]) == (None, 10)
+    debit = book.get(f"/debits/{book.debit(12)}")
+    assert [lot["grant_id"] for lot in debit["lots"]] == [second, first]
+    past = book.post(path, {"expires_at": "2020-01-01T00:00:00Z", "reason": "x"}, 400)
+    assert past["errors"][0]["pointer"] == "/expires_at"
+    assert book.post(path, {"reason": "x"}, 400)["errors"][0]["pointer"] == "/expires_at"
+    book.post(f"/grants/{first}/void", {"reason": "x"})
+    assert book.post(path, {"expires_at": late, "reason": "x"}, 409)["code"] == "grant_ended"
+
+
+@pytest.mark.parametrize("way", ["clawback", "void", "expiry"])
 def test_a_foreign_grant_is_a_missing_one(ledger: LiveLedger, way: str) -> None:
     """Of another account, another tenant, or of nothing: 404."""
     book, other, foreign = Book(ledger.caller, 1), Book(ledger.caller, 1), Book(ledger.other, 1)
     body: dict[str, Any] = {"reason": "x"}
     if way == "clawback":
         body |= {"reference": "r", "as_of": START.isoformat(), "fraction_millis": 1000}
+    if way == "expiry":
+        body |= {"expires_at": None}
     for grant_id in (other.first_grant_id, foreign.first_grant_id, "grt_", book.hold(1)):
         problem = book.post(f"/grants/{grant_id}/{way}", body, 404)
         assert problem["code"] == "grant_not_found"

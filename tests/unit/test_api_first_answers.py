@@ -22,6 +22,7 @@ from ledger_service.domain.events.clawbacks import (
     ClawbackAfter,
     DebtWrittenOff,
     GrantAfter,
+    GrantExpiryChanged,
     GrantVoided,
 )
 from ledger_service.domain.events.holds import (
@@ -142,6 +143,13 @@ GOLDEN: list[tuple[Event, str]] = [
     ),
     (
         GrantVoided(grant_id="grt_1", grant=DERIVED, command=ANSWER),
+        ACCOUNT
+        + GRANT % 9
+        + '"kind":"transfer","origin":{"account_id":"z","grant_id":"grt_0"},"voided":true,'
+        '"clawback":{"target":60,"taken":30,"absorbed":10,"owed":9,"repaid":8,"forwarded":3}}}',
+    ),
+    (
+        GrantExpiryChanged(grant_id="grt_1", grant=DERIVED, command=ANSWER),
         ACCOUNT
         + GRANT % 9
         + '"kind":"transfer","origin":{"account_id":"z","grant_id":"grt_0"},"voided":true,'

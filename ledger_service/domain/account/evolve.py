@@ -12,7 +12,11 @@ from ledger_service.domain.account.evolvers import debts, holds, money, standing
 from ledger_service.domain.account.evolvers.lots import GIVEN_BY, Evolver
 from ledger_service.domain.account.state import AccountState
 from ledger_service.domain.events.account import AccountEvent, AccountOpened, LotDerived
-from ledger_service.domain.events.clawbacks import GrantClawedBack, GrantVoided
+from ledger_service.domain.events.clawbacks import (
+    GrantClawedBack,
+    GrantExpiryChanged,
+    GrantVoided,
+)
 
 _EVOLVERS: Final[dict[type[AccountEvent], Evolver]] = {
     **money.EVOLVERS,
@@ -37,7 +41,7 @@ def evolve(
 
 def touched_lots(event: AccountEvent) -> tuple[str, ...]:
     """Ids of existing lots that must be loaded before the event can be folded."""
-    if isinstance(event, GrantClawedBack | GrantVoided):
+    if isinstance(event, GrantClawedBack | GrantVoided | GrantExpiryChanged):
         return (event.grant_id,)
     touched = [part.grant_id for field in GIVEN_BY for part in getattr(event, field, ())]
     if isinstance(event, LotDerived) and event.origin is not None and event.from_account is None:

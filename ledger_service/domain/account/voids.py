@@ -1,4 +1,4 @@
-"""Grants ended early, and debt forgiven."""
+"""Grants that end early or at another time, and debt forgiven."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from typing import Any
 from contracts.problems import ProblemCode
 from ledger_service.domain.account.clawbacks import grant_at
 from ledger_service.domain.account.grant_views import grant_after
-from ledger_service.domain.account.settle import need_of_lots, settle_first
+from ledger_service.domain.account.settle import need_of_lots, settle, settle_first
 from ledger_service.domain.account.standing import NO_SUCH_ACCOUNT
 from ledger_service.domain.account.state import AccountState, Lot, find_lot
-from ledger_service.domain.commands import VoidGrant, WriteOffDebt
+from ledger_service.domain.commands import ChangeGrantExpiry, VoidGrant, WriteOffDebt
 from ledger_service.domain.draft import Draft
 from ledger_service.domain.events.account import Slice
-from ledger_service.domain.events.clawbacks import DebtWrittenOff, GrantVoided
+from ledger_service.domain.events.clawbacks import (
+    DebtWrittenOff,
+    GrantExpiryChanged,
+    GrantVoided,
+)
 from ledger_service.domain.finishing import finish
 from ledger_service.domain.world import GrantFacts, Outcome, Refusal, World
 
@@ -34,6 +38,35 @@ def decide_void(world: World, command: VoidGrant, now: datetime) -> Outcome:
     )
     draft.record(command.owner, event)
     draft.answer_here()
+
+    def complete() -> dict[str, Any]:
+        return {"grant": grant_after(_lot(draft, command), found)}
+
+    return finish(draft, complete=complete)
+
+
+def decide_grant_expiry(world: World, command: ChangeGrantExpiry, now: datetime) -> Outcome:
+    """Only while the lot is not over: what has expired, or was voided, stays gone."""
+    found = grant_at(world, command.owner, command.grant_id, now)
+    if not isinstance(found, GrantFacts):
+        return found
+    draft = Draft(world, command, now)
+    settle_first(draft, command.owner)
+    lot = _lot(draft, command)
+    if lot.is_voided or lot.is_expired(now):
+        return Refusal(ProblemCode.GRANT_ENDED, {"expires_at": lot.expires_at})
+    if command.expires_at is not None and command.expires_at <= max(now, lot.effective_at):
+        fault = {"pointer": "/expires_at", "detail": "must be after now and after effective_at"}
+        return Refusal(ProblemCode.VALIDATION_FAILED, {"errors": [fault]})
+    event = GrantExpiryChanged(
+        grant_id=command.grant_id,
+        expires_at=command.expires_at,
+        reason=command.reason,
+        private=command.private,
+    )
+    draft.record(command.owner, event)
+    draft.answer_here()
+    settle(draft, command.owner)  # what ends soon may have to be told at once
 
     def complete() -> dict[str, Any]:
         return {"grant": grant_after(_lot(draft, command), found)}
@@ -75,7 +108,7 @@ def _forgiven(state: AccountState, amount: int) -> tuple[Slice, ...]:
     return tuple(slices)
 
 
-def _lot(draft: Draft, command: VoidGrant) -> Lot:
+def _lot(draft: Draft, command: VoidGrant | ChangeGrantExpiry) -> Lot:
     state = draft.account(command.owner)
     assert state is not None
     lot = find_lot(state.lots, command.grant_id)

@@ -44,6 +44,7 @@ TOPICS: Final[dict[str, type[Event]]] = {
     "grant_clawed_back.v1": clawbacks.GrantClawedBack,
     "credits_reclaimed.v1": clawbacks.CreditsReclaimed,
     "grant_voided.v1": clawbacks.GrantVoided,
+    "grant_expiry_changed.v1": clawbacks.GrantExpiryChanged,
     "credits_voided.v1": clawbacks.CreditsVoided,
     "debt_written_off.v1": clawbacks.DebtWrittenOff,
     "credits_transferred_out.v1": transfers.CreditsTransferredOut,

@@ -96,6 +96,16 @@ class GrantVoided(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
     private: str | None = None
 
 
+class GrantExpiryChanged(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """A lot that was not over yet ends at another time; null: never."""
+
+    grant_id: str
+    expires_at: datetime | None = None
+    grant: GrantAfter | None = None
+    reason: str | None = None
+    private: str | None = None
+
+
 class CreditsVoided(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
     """Credits that came back to voided lots are gone (r→v)."""
 

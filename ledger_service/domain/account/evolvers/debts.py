@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from contracts.api.accounts import AccountStatus
 from ledger_service.domain.account.evolvers.lots import Evolver, changed, repaid, total
-from ledger_service.domain.account.state import NO_CLAWBACK, AccountState, Claim, Lot
+from ledger_service.domain.account.state import NO_CLAWBACK, AccountState, Claim, Lot, burn_key
 from ledger_service.domain.account.terms import Thresholds
 from ledger_service.domain.events.account import AccountEvent, Slice
 from ledger_service.domain.events.clawbacks import (
@@ -16,6 +16,7 @@ from ledger_service.domain.events.clawbacks import (
     CreditsVoided,
     DebtWrittenOff,
     GrantClawedBack,
+    GrantExpiryChanged,
     GrantVoided,
 )
 from ledger_service.domain.events.transfers import (
@@ -90,6 +91,14 @@ def _voided(state: AccountState, event: GrantVoided) -> dict[str, Any]:
     }
 
 
+def _expiry_changed(state: AccountState, event: GrantExpiryChanged) -> dict[str, Any]:
+    def set_end(lot: Lot, _: int) -> Lot:
+        return replace(lot, expires_at=event.expires_at, is_announced=False)
+
+    lots = changed(state.lots, (Slice(event.grant_id, 0),), set_end)
+    return {"lots": tuple(sorted(lots, key=burn_key))}
+
+
 def _voided_later(state: AccountState, event: CreditsVoided) -> dict[str, Any]:
     def void(lot: Lot, amount: int) -> Lot:
         return replace(lot, remaining=lot.remaining - amount, voided=lot.voided + amount)
@@ -147,6 +156,7 @@ EVOLVERS: Final[dict[type[AccountEvent], Evolver]] = {
     GrantClawedBack: _clawed_back,
     CreditsReclaimed: _reclaimed,
     GrantVoided: _voided,
+    GrantExpiryChanged: _expiry_changed,
     CreditsVoided: _voided_later,
     DebtWrittenOff: _written_off,
     DebtForwarded: _debt_forwarded,

@@ -60,7 +60,11 @@ class AccountsController(Controller):
         scope=Scope.ADMIN,
         reply=AccountReply,
         summary="Change an account",
-        problems=(ProblemCode.ACCOUNT_NOT_FOUND, ProblemCode.OUTCOME_UNKNOWN),
+        problems=(
+            ProblemCode.ACCOUNT_NOT_FOUND,
+            ProblemCode.ACCOUNT_MERGED,
+            ProblemCode.OUTCOME_UNKNOWN,
+        ),
         example={"credit_limit": 500},
     )
     async def change_account(

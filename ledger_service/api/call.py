@@ -19,7 +19,7 @@ from ledger_service.api.shapes import answer_digest, shows_earlier
 from ledger_service.domain.commands import Command, Key
 from ledger_service.domain.ids import owner_of
 from ledger_service.engine.submission import Done, Submission
-from ledger_service.errors import NotCaughtUp, Rejected
+from ledger_service.errors import NotCaughtUp, OutcomeUnknown, Rejected, Unavailable
 
 _ACCOUNT_ID: Final = re.compile(r"[A-Za-z0-9_\-.:]{1,128}")
 REPLAYED: Final = (b"idempotent-replayed", b"true")
@@ -118,9 +118,17 @@ class Call:
             headers = (*headers, REPLAYED)
         # A repeat may name the same things in another order; the vault has the first one's.
         if done.is_replay or shows_earlier(done.answer.event):
-            private = await self.kept_for(done.answer)
+            private = await self._kept_after(done, done.answer)
         body = render(done.answer, private)
         return HttpReply(body, answer_in(done.answer).http_status, headers=headers)
+
+    async def _kept_after(self, done: Done, answer: Bearer) -> dict[str, Any] | None:
+        try:
+            return await self.kept_for(answer)
+        except Unavailable:
+            if done.is_replay or self.is_dry_run:
+                raise
+            raise OutcomeUnknown from None  # it did take effect: never say that it did not
 
     async def kept_for(self, answer: Bearer) -> dict[str, Any] | None:
         """What the vault has of the thing that a first answer shows; null: nothing (left)."""

@@ -212,5 +212,19 @@ _DATA_FIELDS: Final[dict[ProblemCode, dict[str, Any]]] = {
     ProblemCode.INSUFFICIENT_CREDITS: {"available": 20, "required": 30, "shortfall": 10},
     ProblemCode.FORBIDDEN: {"needed_scope": "spend"},
     ProblemCode.REFUND_EXCEEDS_DEBIT: {"refundable": 5, "requested": 10},
+    ProblemCode.SPEND_LIMIT_REACHED: {
+        "limit_id": "daily",
+        "limit": 1000,
+        "used": 980,
+        "required": 30,
+        "resets_at": "2030-01-02T00:00:00Z",
+    },
+    ProblemCode.ACCOUNT_MERGED: {"merged_into": "user-4712"},
+    ProblemCode.HOLD_NOT_OPEN: {"hold_status": "expired"},
+    ProblemCode.CAPTURE_EXCEEDS_HOLD: {"held": 30, "requested": 31},
+    ProblemCode.GRANT_DERIVED: {
+        "origin": {"account_id": "user-4711", "grant_id": "grt_06h0rlp4uop6polp8k36n4800000001"}
+    },
+    ProblemCode.UNIT_MISMATCH: {"unit": "credit", "to_unit": "token"},
     ProblemCode.PAYLOAD_TOO_LARGE: {"size_max_bytes": 65536},
 }

@@ -270,3 +270,18 @@ def test_the_statement_tells_of_holds(ledger: LiveLedger) -> None:
         assert entry["details"]["hold_id"] == hold_id
     assert (captured["posted_after"], captured["held_after"]) == (80, 0)
     assert captured["details"]["freed"] == [{"grant_id": book.first_grant_id, "amount": 40}]
+
+
+def test_a_lost_answer_is_never_told_as_nothing_done(ledger: LiveLedger) -> None:
+    """The capture stands though the hold's words cannot be read: the same key tells."""
+    book = Book(ledger.caller, 100)
+    path = f"{book.path}/holds/{book.hold(60, metadata={'n': 1})}/capture"
+    with ledger.database.connect() as connection:
+        connection.execute("BEGIN")
+        connection.execute("LOCK TABLE ledger.vault IN ACCESS EXCLUSIVE MODE")
+        lost = book.caller.post(path, {}, key="capture")
+        connection.execute("ROLLBACK")
+    assert expect(503, lost)["code"] == "outcome_unknown"
+    found = book.caller.post(path, {}, key="capture")
+    assert expect(200, found)["debit"]["metadata"] == {"n": 1}
+    assert found.headers["idempotent-replayed"] == "true"

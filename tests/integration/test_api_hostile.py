@@ -185,7 +185,10 @@ def test_no_body_whatsoever_is_our_mistake(
         answer = guinea_pig.http.request(method, path, content=raw, headers=headers)
         assert answer.status_code < 500, (document, answer.text)
         if answer.status_code >= 400:
-            assert answer.json()["type"] == TYPE_URI_PREFIX + answer.json()["code"], document
+            problem = answer.json()
+            assert problem["type"] == TYPE_URI_PREFIX + problem["code"], document
+            assert problem["status"] == answer.status_code
+            assert problem["code"] in operation.endpoint.every_problem(), "it is not described"
         if "zzz" in document:
             assert answer.json()["errors"][0]["pointer"] == "/zzz"
 

@@ -73,18 +73,20 @@ def lower_target(ground: Ground, lot: Lot, amount: int) -> None:
     part = min(amount, lot.a)
     lot.a -= part
     amount -= part
+    back: list[tuple[Lot, int]] = []
     for child in reversed(children(ground, lot)):
         part = min(amount, child.target)
-        if part:
-            lot.f -= part
-            amount -= part
-            lower_target(ground, child, part)
+        lot.f -= part
+        amount -= part
+        back += [(child, part)] if part else []
     assert amount <= lot.c
     lot.c -= amount
     lot.r += amount
     ground.free_up(there, lot, amount)
     if reinstated:
         _reinstate(ground, there, lot, reinstated)
+    for child, part in back:
+        lower_target(ground, child, part)
 
 
 def children(ground: Ground, lot: Lot) -> list[Lot]:

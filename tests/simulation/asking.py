@@ -39,12 +39,12 @@ class Asking:
             self._extend: 1, self._release_many: 1, self._refund: 5, self._claw_back: 4,
             self._void: 2, self._write_off: 2, self._transfer: 5, self._merge: 2, self._limit: 1,
             self._stand: 1, self._schedules: 1, self._thresholds: 1, self._spend_limits: 1,
-            self._policy: 1, self._sweep: 1,
+            self._policy: 1, self._sweep: 1, self._expire_hold: 1,
         }  # fmt: skip
         if has_generations:
             usual[self._generation] = 12
         self._makers = list(usual)
-        self._weights = [weight * chance.choice((0, 1, 1, 3)) for weight in usual.values()]
+        self._weights = [weight * chance.choice((0, 1, 1, 3, 12)) for weight in usual.values()]
         self._weights[0] += 3
         if has_generations:
             self._weights[-1] += 5
@@ -264,6 +264,12 @@ class Asking:
 
     def _sweep(self, owner: str) -> Command:
         return commands.BookExpiry(owner=owner)
+
+    def _expire_hold(self, _: str) -> Command | None:
+        """The clockwork of somebody whose clock is wrong."""
+        if (hold := self._some(self.holds)) is None:
+            return None
+        return commands.ExpireHold(owner=hold[0], hold_id=hold[1])
 
     def _generation(self, owner: str) -> Command:
         offer = CATALOGUE.offer(MODEL)

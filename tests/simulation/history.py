@@ -29,8 +29,11 @@ from tests.simulation.worker import Worker
 COMMANDS: Final = (15, 45)
 """Commands of all clients of a history: at least, at most."""
 CLIENTS: Final = 3
+CROWD: Final = 8
 QUIET_SECONDS_MAX: Final = 3 * 3600.0
 """After it, whatever has not come to its end never will."""
+CROWDED: Final = (0.001, 0.001, 0.02)
+"""Pauses of clients that share batches, in seconds; then those of lives and of whole months."""
 SECONDS: Final = (0.01, 0.5, 2.0, 8.0)
 DAYS: Final = (0.01, 1.0, 30.0, 700.0, 20_000.0, 100_000.0)
 
@@ -95,6 +98,7 @@ class History:
             self.loop, self.faults, self.chance, self.trace, self._webhook
         )
         self.worker = Worker(self.desk, self.provider)
+        self.provider.kill_sender = self.worker.kill
         self.bell = Bell(self.ledger, self.worker.ring)
         self.timetable = Timetable(self.ledger, self.bell)
         self.asking = Asking(self.chance, self.ledger_clock, has_generations=has_generations)
@@ -108,8 +112,10 @@ class History:
         logger.addHandler(self.bugs)
         try:
             with virtual_time(self.worker_clock, self.ledger_clock, self.chance):
-                self.loop.run_until_complete(self._race())
-                self._stop()
+                try:
+                    self.loop.run_until_complete(self._race())
+                finally:
+                    self._stop()
         except Exception as error:
             raise Failed(self.seed, error, self.trace) from error
         finally:
@@ -136,9 +142,12 @@ class History:
         if self.has_generations:
             self.worker.start()
         await self.clients.open_accounts()
-        pauses = SECONDS if self.has_generations else DAYS
-        most = self.chance.randint(*COMMANDS) // CLIENTS
-        await asyncio.gather(*[self.clients.live(most, pauses) for _ in range(CLIENTS)])
+        pauses: tuple[float, ...] = SECONDS if self.has_generations else DAYS
+        clients = CLIENTS
+        if self.chance.random() < 0.3:
+            pauses, clients = CROWDED, CROWD
+        most = self.chance.randint(*COMMANDS) // clients + 1
+        await asyncio.gather(*[self.clients.live(most, pauses) for _ in range(clients)])
         self.faults.is_healed = True
         self.trace.add("everything is healed")
         await asyncio.sleep(60.0)  # what is late arrives
@@ -183,10 +192,10 @@ class History:
 
     def _stop(self) -> None:
         """What still waits is abandoned."""
-        left = asyncio.all_tasks(self.loop)
-        for task in left:
-            task.cancel()
-        if left:
+        self.loop.set_exception_handler(lambda *_: None)
+        while left := asyncio.all_tasks(self.loop):
+            for task in left:
+                task.cancel()
             self.loop.run_until_complete(asyncio.wait(left))
 
     def _summary(self) -> Summary:

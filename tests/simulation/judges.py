@@ -24,7 +24,7 @@ from ledger_service.domain.events.account import (
     DebitRefunded,
 )
 from ledger_service.domain.events.generation import GenerationSubmitted, SubmissionStarted
-from ledger_service.domain.events.holds import HoldPlaced
+from ledger_service.domain.events.holds import HoldExpired, HoldPlaced
 from ledger_service.domain.generation.state import GenerationState
 from ledger_service.domain.ids import is_policy
 from ledger_service.engine.submission import Done, Submission
@@ -101,9 +101,14 @@ class Judges:
             self._posted[row.stream] = posted
             if posted != event.posted:
                 raise Violation("sums", f"{row.stream} {row.version}: {posted} != {event.posted}")
+            self._judge_instant(row, event)
             is_spend = isinstance(event, CreditsDebited | HoldPlaced)
             if is_spend and event.command is not None and event.command.available < 0:
                 raise Violation("overspent", f"{row.stream} {row.version}")
+
+    def _judge_instant(self, row: EventRow, event: AccountEvent) -> None:
+        if isinstance(event, HoldExpired) and event.hold.expires_at > row.recorded_at:
+            raise Violation("timetable", f"{event.hold.hold_id} ended before its time")
 
     def _judge_stream(self, owner: str, stream: str) -> None:
         row = self._tables.heads.get((owner, stream))
@@ -122,6 +127,8 @@ class Judges:
     def _judge_account(self, owner: str, state: AccountState) -> None:
         if state != self._fold.accounts[owner]:
             raise Violation("heads", f"{owner} is not what its events say")
+        if state.merged_into and (state.debt or any(lot.free for lot in state.lots)):
+            raise Violation("transfers", f"{owner} was merged, and keeps something")
         left = self._fold.shelves.get(owner, {}).values()
         try:
             check_equations(replace(state, lots=(*state.lots, *left)))
@@ -172,6 +179,8 @@ class Judges:
             return None
         if isinstance(result, Done):
             return self._judge_answer(submission, result)
+        if isinstance(result, Unavailable) and "contention" in str(result):
+            raise Violation("liveness", f"{_asked(submission)} was never decided")
         if isinstance(result, Unavailable | Rejected):
             if submission.trace_id in self._traces:
                 raise Violation("answers", f"{result!r} to a command that was applied")

@@ -13,8 +13,9 @@ import msgspec
 from msgspec.structs import replace
 
 from contracts.limits import WRITE_WAIT_SECONDS
-from ledger_service.domain.commands import Command, streams
+from ledger_service.domain.commands import Command
 from ledger_service.engine import writer
+from ledger_service.engine.batch import _wanted
 from ledger_service.engine.submission import Done, Submission
 from ledger_service.engine.tickets import Inbox, Results, Stage, Ticket
 from ledger_service.errors import LedgerError, OutcomeUnknown, Unavailable
@@ -25,7 +26,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.tables import Place, Tables
 from tests.simulation.trace import Trace, Violation
 
-PROCESSES: Final = 2
+PROCESSES: Final = (1, 2, 2, 3)
 RESTART_SECONDS: Final = 1.5
 
 
@@ -88,12 +89,7 @@ class Process:
 
     def waits_for(self) -> set[Place]:
         """Streams that its next batch would lock."""
-        return {
-            (ticket.submission.command.owner, stream)
-            for ticket in self._waiting
-            if ticket.stage is Stage.WAITING
-            for stream in streams(ticket.submission.command) | ticket.extra_streams
-        }
+        return set(_wanted(list(self.inbox._tickets)).streams)
 
     def commit_now(self) -> None:
         """Take what waits, and settle it at once."""
@@ -185,7 +181,7 @@ class Ledger:
         self.on_violation: Callable[[Violation], None] = _raise
         self.results = 0
         self._submissions = itertools.count()
-        self.processes = [Process(self, number) for number in range(PROCESSES)]
+        self.processes = [Process(self, number) for number in range(chance.choice(PROCESSES))]
 
     async def submit(
         self, command: Command, actor: str, private: dict[str, Any] | None = None

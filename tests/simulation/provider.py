@@ -55,6 +55,7 @@ class Provider:
         self.chance = chance
         self.trace = trace
         self._webhook = webhook
+        self.kill_sender: Callable[[], None] = lambda: None
         self.jobs: dict[str, FalJob] = {}
         self.listing: list[FalJob] = []
         self.submits: Counter[str] = Counter()  # POSTs by attempt
@@ -138,6 +139,8 @@ class ScriptedFal(FalQueue):
             raise ProviderUnavailable("ConnectError", not_sent=True)
         provider.submits[claim.attempt.attempt_id] += 1
         provider.trace.add("worker", "posts", claim.attempt.attempt_id, claim.fence)
+        if strikes("worker_killed_submitting"):
+            provider.loop.call_later(0.01, provider.kill_sender)
         posting = provider.loop.create_task(self._post(claim))
         posting.add_done_callback(heard)
         return await asyncio.shield(posting)

@@ -162,7 +162,7 @@ class NeverEndsJobs(Tables):
         (LosesAnUpdate, {"heads"}),
         (ForgetsKeys, {"keys"}),
         (AnswersWithTheState, {"replays", "answers"}),
-        (ForgetsRefunds, {"fold"}),
+        (ForgetsRefunds, {"fold", "replay"}),
         (ForgetsOrigins, {"replay"}),
         (MiscountsExpiry, {"sums"}),
         (NeverSweeps, {"timetable"}),

@@ -146,6 +146,7 @@ def requests_of_every_kind(ledger: LiveLedger) -> list[tuple[str, dict[str, Any]
         (f"{path}/adjustments", {"amount": 5, "direction": "debit", **why}),
         (f"{other}/write-offs", {"amount": 5, **why}),
         ("/v1/transfers", transfer),
+        (f"{path}/grants/{grant_id}/expiry", {"expires_at": "2100-01-01T00:00:00Z", **why}),
         (f"{path}/grants/{grant_id}/void", why),
         (f"{path}/freeze", why),
         (f"{path}/unfreeze", why),

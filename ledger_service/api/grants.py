@@ -113,6 +113,7 @@ class GrantsController(Controller):
             ProblemCode.ACCOUNT_NOT_FOUND,
             ProblemCode.GRANT_NOT_FOUND,
             ProblemCode.GRANT_DERIVED,
+            ProblemCode.LIMIT_REACHED,
         ),
         example={
             "reference": "chargeback-77",

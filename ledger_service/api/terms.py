@@ -94,8 +94,9 @@ class TermsController(Controller):
     async def set_schedules(self, call: Call, account_id: str, body: SchedulesRequest) -> HttpReply:
         """Replace the account's recurring grants.
 
-        One that keeps its id, `starts_at`, `unit`, `every` and `time_zone` goes on where it is;
-        any other begins with its first period, and what is due by now is granted at once.
+        Under one id nothing is granted twice: it goes on with the first period that begins after
+        the last one granted, even with another calendar, or after it was gone for a while. A new
+        one begins with its first period, and what is due by now is granted at once.
         Setting the same again is harmless, so no idempotency key is needed.
         """
         command = SetSchedules(owner=call.owner(account_id), schedules=schedules_of(body))

@@ -160,15 +160,18 @@ class Drive:
         return Family(self.seed, self.run_name, number, self.policy)
 
     def _kept_or_next(self, family: Family) -> Family:
+        if family.is_ambiguous:
+            self.tally["left after a sweep under a changing policy"] += 1
+            return self._family()
         if not family.differences and family.asked_count < COMMANDS_PER_FAMILY:
             return family
         self._retire(family)
         return self._family()
 
     def _retire(self, family: Family) -> None:
-        if not family.differences:
+        if not family.differences and not family.is_ambiguous:
             family.differences += self._compare(family)
-        if family.differences:
+        if family.differences and not family.is_ambiguous:
             self.disagreements.append(family)
         self.tally.update(family.tally)
 
@@ -187,10 +190,12 @@ class Drive:
         self.policy = self.luck.choice(POLICIES)
         answer = self.http.put("/v1/policies", json=policy_body(self.policy))
         assert answer.status_code == 200, answer.text
+        changed = (answer.json()["position"], _now())
         self.follower.read()
         for family in self.families:
-            family.mirror(self.follower.take(family.number, before=answer.json()["position"]))
+            family.mirror(self.follower.take(family.number, before=changed[0]))
             family.world.set_policy(self.policy)
+            family.policy_told = changed
 
 
 def _now() -> int:

@@ -71,6 +71,8 @@ class Family:
         self.asked_count = 0
         self.started = time.time_ns() // 1_000
         self.tally: dict[str, int] = {}
+        self.policy_told = (0, 0)  # the position of its newest change, and when we knew of it
+        self.is_ambiguous = False
 
     # --- asking -------------------------------------------------------------------------------
 
@@ -174,9 +176,15 @@ class Family:
         self._note(self.move.command, answer, found)
 
     def mirror(self, sweeps: list[Sweep]) -> None:
-        """Do what the clockwork did by itself."""
+        """Do what the clockwork did by itself.
+
+        What was under way while the policy changed may have gone by the policy before it, though
+        it stands behind the change in the log: then nobody can tell what is right.
+        """
         for sweep in sweeps:
             at = sweep.at
+            position, told_at = self.policy_told
+            self.is_ambiguous |= sweep.position > position and at <= told_at
             about = self.ids.ours.get(sweep.about or "", "")
             if sweep.command == "expire_hold":
                 self.world.do("expire_hold", at, account=sweep.account, hold=about)

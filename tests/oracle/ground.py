@@ -237,7 +237,7 @@ def _roll_over(ground: Ground, account: Account, lot: Lot, at: int) -> None:
     )
     amount = min(lot.free, max(0, schedule.rollover_cap - living))
     if amount:
-        ends = _begins(schedule, _first_after(schedule, at))
+        ends = _begins(schedule, first_after(schedule, at))
         terms = replace(lot.terms, effective_at=at, expires_at=ends)
         ground.derive(lot, account, "rollover", amount, terms).schedule = schedule.id
 
@@ -245,6 +245,7 @@ def _roll_over(ground: Ground, account: Account, lot: Lot, at: int) -> None:
 def _recur(ground: Ground, account: Account, schedule: Schedule) -> None:
     number = account.granted_periods.get(schedule.id, 0)
     account.granted_periods[schedule.id] = number + 1
+    account.granted_until[schedule.id] = _begins(schedule, number)
     terms = Terms(
         source=schedule.source,
         priority=schedule.priority,
@@ -263,7 +264,8 @@ def _begins(schedule: Schedule, number: int) -> int:
     return period_start(schedule.starts_at, schedule.time_zone, schedule.unit, periods)
 
 
-def _first_after(schedule: Schedule, at: int) -> int:
+def first_after(schedule: Schedule, at: int) -> int:
+    """The first period that begins after an instant."""
     number = 0
     while _begins(schedule, number) <= at:
         number += 1

@@ -37,13 +37,13 @@ def _transfer(
 ) -> dict[str, Any]:
     usable = [lot for lot in giver.lots if lot.free and lot.is_usable(ground.now)]
     allowed = giver.available(ground.now) - giver.limit
-    most = max(0, allowed)
+    most = allowed
     free = sum(lot.free for lot in usable)
     wanted = most if amount == "all" else amount
     if amount == "all" and allowed == free > 0:  # then what is not effective yet moves as well
         usable = [lot for lot in giver.lots if lot.free]
         most = wanted = sum(lot.free for lot in usable)
-    if wanted > most or wanted == 0:
+    if wanted > most or wanted <= 0:
         short = max(wanted, 1)
         raise Refused(
             "insufficient_credits", available=most, required=short, shortfall=short - most

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.oracle.ground import Ground
+from tests.oracle.ground import Ground, first_after
 from tests.oracle.spending import debit, grant
 from tests.oracle.things import Limit, Refused, Schedule, Terms
 
@@ -45,14 +45,14 @@ def adjust(ground: Ground, account: str, amount: int, direction: str) -> dict[st
 
 
 def set_schedules(ground: Ground, account: str, schedules: tuple[Schedule, ...]) -> dict[str, Any]:
-    """Recurring grants, all of them at once. One that keeps its timetable goes on where it was."""
+    """Recurring grants, all of them at once. Nothing is granted twice under one id: it goes on with
+    the first period that begins after the last one granted, whatever its timetable is now."""
     there = ground.settled(account)
     if there.status in ("closed", "merged"):
         raise Refused(f"account_{there.status}")
     for schedule in schedules:
-        known = there.schedules.get(schedule.id)
-        if known is None or known.timetable != schedule.timetable:
-            there.granted_periods.pop(schedule.id, None)
+        if (until := there.granted_until.get(schedule.id)) is not None:
+            there.granted_periods[schedule.id] = first_after(schedule, until)
     there.schedules = {schedule.id: schedule for schedule in schedules}
     ground.settled(account)  # what is due at once is granted at once
     return {}
@@ -61,11 +61,9 @@ def set_schedules(ground: Ground, account: str, schedules: tuple[Schedule, ...])
 def set_limits(ground: Ground, account: str, limits: tuple[Limit, ...]) -> dict[str, Any]:
     """Spend limits of the account; with none of its own, the policy's hold.
 
-    A counter goes on as long as its limit stays; a limit that comes back begins anew.
+    A counter goes on, also while its limit is away.
     """
     there = ground.settled(account)
-    kept = {limit.id for limit in limits}
-    there.usage = {name: used for name, used in there.usage.items() if name.split("/")[0] in kept}
     there.limits = limits
     return {}
 

@@ -170,11 +170,6 @@ class Schedule:
     unit_cost: int | None = None
     restrict_to: frozenset[str] = frozenset()
 
-    @property
-    def timetable(self) -> tuple[int, str, int, str]:
-        """What decides when its periods begin."""
-        return self.starts_at, self.unit, self.every, self.time_zone
-
 
 @dataclass(frozen=True)
 class Policy:
@@ -206,6 +201,7 @@ class Account:
     debits: list[Debit] = field(default_factory=list)
     schedules: dict[str, Schedule] = field(default_factory=dict)
     granted_periods: dict[str, int] = field(default_factory=dict)
+    granted_until: dict[str, int] = field(default_factory=dict)  # never forgotten
     limits: tuple[Limit, ...] = ()
     usage: dict[str, Usage] = field(default_factory=dict)
     thresholds: tuple[int, ...] = ()

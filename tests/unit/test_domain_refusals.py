@@ -302,3 +302,20 @@ def test_a_voided_grant_stays_voided() -> None:
     ledger.refund(scene.debit)
     assert (ledger.lot(scene.lot).remaining, ledger.lot(scene.lot).moved) == (0, 80)
     assert ledger.balances() == (80, 0, 110, 0)
+
+
+def test_a_grant_is_clawed_back_under_a_hundred_references_at_most() -> None:
+    """A further one is refused; those that are known can still be raised and lowered."""
+    ledger = MemoryLedger()
+    lot = ledger.grant(1_000)
+    for number in range(100):
+        ledger.claw_back(lot, 1, reference=f"case-{number}")
+    refusal = ledger.refuse(
+        commands.ClawBack(
+            owner=ALICE, grant_id=lot, reference="one-more", as_of=ledger.now, amount=1
+        )
+    )
+    assert (refusal.code, refusal.fields) == (ProblemCode.LIMIT_REACHED, {"limit": 100})
+    ledger.wait(1)
+    ledger.claw_back(lot, 5, reference="case-7")
+    assert ledger.balances().posted == 1_000 - 104

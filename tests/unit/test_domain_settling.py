@@ -6,14 +6,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from ledger_service.domain.account.terms import Schedule, Thresholds
+from contracts.problems import ProblemCode
+from ledger_service.domain.account.terms import Schedule, SpendLimit, Thresholds
 from ledger_service.domain.commands import (
     BookExpiry,
     Command,
     DebitCredits,
     PlaceHold,
     RefundDebit,
+    SetLimits,
     SetSchedules,
     SetThresholds,
     TransferCredits,
@@ -202,3 +205,36 @@ def periods(ledger: MemoryLedger) -> list[int]:
     """The periods that were granted, in the order of the log."""
     found = [getattr(new.event, "period", None) for new in ledger.log]
     return [period for period in found if period is not None]
+
+
+def test_one_schedule_id_never_grants_the_same_time_twice() -> None:
+    """With another calendar, or after it was gone, it goes on after the last period granted."""
+    ledger = MemoryLedger()
+    ledger.open()
+    yearly = Schedule(
+        schedule_id="plan", amount=37, unit="year", starts_at=ledger.now - timedelta(days=800)
+    )
+    weekly = replace(yearly, unit="week", starts_at=ledger.now - timedelta(days=90))
+
+    def granted(*schedules: Schedule) -> int:
+        ledger.do(SetSchedules(owner=ALICE, schedules=schedules))
+        return ledger.account().totals.granted
+
+    assert granted(yearly) == 3 * 37  # the newest year began 69 days ago
+    assert granted(weekly) == 12 * 37  # and nine weeks have begun since, the newest 6 days ago
+    assert granted(yearly) == granted() == granted(weekly) == 12 * 37
+    ledger.wait(2 * 86_400)
+    assert granted(weekly) == 13 * 37
+
+
+def test_a_limit_that_comes_back_is_no_fresh_start() -> None:
+    """What was spent under it while it held still counts after it was gone."""
+    ledger = MemoryLedger()
+    ledger.grant(100)
+    limit = SpendLimit(limit_id="life", amount=50, window="lifetime")
+    ledger.do(SetLimits(owner=ALICE, limits=(limit,)))
+    ledger.debit(40)
+    ledger.do(SetLimits(owner=ALICE, limits=()))
+    ledger.do(SetLimits(owner=ALICE, limits=(limit,)))
+    refusal = ledger.refuse(DebitCredits(owner=ALICE, amount=11))
+    assert (refusal.code, refusal.fields["used"]) == (ProblemCode.SPEND_LIMIT_REACHED, 40)

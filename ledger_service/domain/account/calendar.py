@@ -37,12 +37,18 @@ def begins_at(schedule: Schedule, period: int) -> datetime | None:
 def next_after(schedule: Schedule, instant: datetime) -> datetime | None:
     """When the first period after `instant` begins, whatever the schedule's own end."""
     endless = replace(schedule, ends_at=None)
+    return begins_at(endless, first_after(schedule, instant))
+
+
+def first_after(schedule: Schedule, instant: datetime) -> int:
+    """The first period that begins after `instant`, whatever the schedule's own end."""
+    endless = replace(schedule, ends_at=None)
     period = _estimate(schedule, instant)
     at = begins_at(endless, period)
     while at is not None and at <= instant:
         period += 1
         at = begins_at(endless, period)
-    return at
+    return period
 
 
 def _estimate(schedule: Schedule, instant: datetime) -> int:

@@ -8,7 +8,7 @@ that claims may come in any order and any number of times.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -28,7 +28,9 @@ from ledger_service.domain.finishing import finish
 from ledger_service.domain.ids import split_owner, version_in
 from ledger_service.domain.world import GrantFacts, LotKey, Need, Outcome, Refusal, World, one
 
-NO_SUCH_GRANT = Refusal(ProblemCode.GRANT_NOT_FOUND)
+CLAIMS_MAX: Final = 100
+"""References that a grant may be clawed back under; they stand in the account's head."""
+NO_SUCH_GRANT: Final = Refusal(ProblemCode.GRANT_NOT_FOUND)
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +58,8 @@ def decide_clawback(world: World, command: ClawBack, now: datetime) -> Outcome:
     if claim.amount > lot.amount:
         fault = {"pointer": "/amount", "detail": f"the grant was of {lot.amount} credits"}
         return Refusal(ProblemCode.VALIDATION_FAILED, {"errors": [fault]})
+    if _has_too_many(lot, claim):
+        return Refusal(ProblemCode.LIMIT_REACHED, {"limit": CLAIMS_MAX})
     event = GrantClawedBack(
         grant_id=lot.grant_id,
         reference=claim.reference,
@@ -106,6 +110,11 @@ def _derived(event: LotDerived, owner: str) -> Refusal:
     account_id = event.from_account or split_owner(owner)[1]
     origin = {"account_id": account_id, "grant_id": event.origin}
     return Refusal(ProblemCode.GRANT_DERIVED, {"origin": origin if event.origin else None})
+
+
+def _has_too_many(lot: Lot, claim: Claim) -> bool:
+    known = {other.reference for other in lot.clawback.claims} if lot.clawback else set()
+    return len(known) >= CLAIMS_MAX and claim.reference not in known
 
 
 def _is_stale(lot: Lot, claim: Claim) -> bool:

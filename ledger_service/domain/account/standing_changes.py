@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from contracts.api.accounts import AccountStatus
 from ledger_service.domain.account.balance import available
-from ledger_service.domain.account.calendar import begins_at
+from ledger_service.domain.account.calendar import begins_at, first_after
 from ledger_service.domain.account.settle import need_of_lots, settle, settle_first
 from ledger_service.domain.account.standing import (
     NO_SUCH_ACCOUNT,
@@ -62,8 +62,8 @@ def decide_standing(world: World, command: ChangeStanding, now: datetime) -> Out
 
 
 def decide_schedules(world: World, command: SetSchedules, now: datetime) -> Outcome:
-    """A schedule that keeps its id and its calendar goes on where it is; any other begins with
-    its first period."""
+    """A schedule goes on after what was ever granted under its id, whatever became of its
+    calendar; a new one begins with its first period."""
     begun = _settled(world, command, now, adds_lot=True)  # they may grant at once
     if not isinstance(begun, Draft):
         return begun
@@ -73,19 +73,15 @@ def decide_schedules(world: World, command: SetSchedules, now: datetime) -> Outc
         return refusal
     if state.merged_into is not None:
         return refusal_by_status(state, Movement.SPEND) or NO_SUCH_ACCOUNT
-    known = {schedule.schedule_id: schedule for schedule in state.terms.schedules}
-    schedules = [_continued(wanted, known.get(wanted.schedule_id)) for wanted in command.schedules]
+    until = state.terms.granted_until
+    schedules = [_continued(wanted, until.get(wanted.schedule_id)) for wanted in command.schedules]
     begun.record(command.owner, SchedulesSet(schedules=tuple(schedules)))
     settle(begun, command.owner)
     return finish(begun, shows=command.owner)
 
 
-def _continued(wanted: Schedule, known: Schedule | None) -> Schedule:
-    same = known is not None and (
-        (known.starts_at, known.unit, known.every, known.time_zone)
-        == (wanted.starts_at, wanted.unit, wanted.every, wanted.time_zone)
-    )
-    period = known.period if known is not None and same else 0
+def _continued(wanted: Schedule, granted_until: datetime | None) -> Schedule:
+    period = first_after(wanted, granted_until) if granted_until else 0
     return replace(wanted, period=period, next_at=begins_at(wanted, period))
 
 

@@ -63,9 +63,14 @@ class Counter(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """All of it; most accounts have none. `below`: levels that the balance is under now."""
+    """All of it; most accounts have none. `below`: levels that the balance is under now.
+
+    `granted_until`: by schedule id, also of schedules that are gone, the beginning of the newest
+    period that was granted. Nothing up to there is granted again.
+    """
 
     schedules: tuple[Schedule, ...] = ()
+    granted_until: dict[str, datetime] = msgspec.field(default_factory=dict)
     thresholds: Thresholds = Thresholds()
     below: tuple[int, ...] = ()
     limits: tuple[SpendLimit, ...] = ()

@@ -72,9 +72,10 @@ def _refuse(world: World, command: TransferCredits) -> Refusal | None:
 
 
 def transferable(state: AccountState, now: datetime) -> int:
-    """Credits that may leave a settled account: free ones that could be spent, less debt."""
+    """Credits that may leave a settled account: free ones that could be spent, less debt; negative
+    when that is more."""
     free = sum([lot.free for lot in state.lots if lot.is_spendable(now)])
-    return max(0, min(free, state.posted - state.held - blocked(state, now)))
+    return min(free, state.posted - state.held - blocked(state, now))
 
 
 def _picked(draft: Draft, command: TransferCredits) -> list[Slice] | Refusal:

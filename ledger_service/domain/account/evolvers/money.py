@@ -69,7 +69,8 @@ def _advanced(terms: Terms, event: CreditsGranted) -> Terms:
         else schedule
         for schedule in terms.schedules
     ]
-    return replace(terms, schedules=tuple(schedules))
+    granted_until = terms.granted_until | {str(event.schedule): event.effective_at}
+    return replace(terms, schedules=tuple(schedules), granted_until=granted_until)
 
 
 def _debited(state: AccountState, event: CreditsDebited) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from msgspec.structs import replace
 from contracts.api.accounts import AccountStatus
 from ledger_service.domain.account.evolvers.lots import Evolver, changed
 from ledger_service.domain.account.state import AccountState, Lot
-from ledger_service.domain.account.terms import Counter, SpendLimit
 from ledger_service.domain.events.account import AccountEvent
 from ledger_service.domain.events.standing import (
     AccountClosed,
@@ -59,12 +58,8 @@ def _expiry_coming(state: AccountState, event: ExpiryComing) -> dict[str, Any]:
 
 
 def _limits_set(state: AccountState, event: LimitsSet) -> dict[str, Any]:
-    kept = tuple([c for c in state.terms.counters if any(_counts(c, x) for x in event.limits)])
-    return {"terms": replace(state.terms, limits=event.limits, counters=kept)}
-
-
-def _counts(counter: Counter, limit: SpendLimit) -> bool:
-    return counter.counter.partition("/")[0] == limit.limit_id
+    # Counters stay, also of limits that are gone: one that comes back is no fresh start.
+    return {"terms": replace(state.terms, limits=event.limits)}
 
 
 EVOLVERS: Final[dict[type[AccountEvent], Evolver]] = {

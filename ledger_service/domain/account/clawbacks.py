@@ -160,11 +160,11 @@ def _claim(
     target = _target_with(lot, event)
     before = lot.clawback or NO_CLAWBACK
     derived: list[tuple[LotKey, int, int]] = []  # with amounts, and what is claimed of it
-    if lot.moved and (target > lot.target or before.forwarded):
-        found = _find_derived(world, draft, owner, lot)
-        if isinstance(found, Need):
-            return found
-        derived = found
+    reaches_on = target - lot.target > lot.free or (target < lot.target and before.forwarded)
+    if lot.moved and reaches_on:
+        if need := _need_of_descent(world, draft, (owner, lot.grant_id)):
+            return need
+        derived = _find_derived(draft, owner, lot)
     room = sum([amount - claimed for _, amount, claimed in derived])
     parts = _raised(lot, target, room) if target >= lot.target else _lowered(lot, target)
     lost = (parts.taken + parts.owed) - (lot.clawed_back + before.owed)
@@ -253,27 +253,44 @@ def _give_back(draft: Draft, owner: str, lot: Lot, parts: Parts) -> None:
         )
 
 
-def _find_derived(
-    world: World, draft: Draft, owner: str, lot: Lot
-) -> list[tuple[LotKey, int, int]] | Need:
-    """Lots derived from this one, each with its amount and what is claimed of it already."""
-    key = (owner, lot.grant_id)
-    if key not in world.derived:
-        return one("derived", key)
-    keys = draft.derived_from(key)  # what settling has just rolled over, too
-    missing = {home for home, _ in keys if not draft.is_loaded(home)}
-    if missing:
+def _need_of_descent(world: World, draft: Draft, origin: LotKey) -> Need | None:
+    """Everything that came of a lot, however far it went, is asked for at once: whoever asks lot
+    by lot decides anew for each."""
+    todo, descent, unknown = [origin], [], set()
+    while todo:
+        lot = todo.pop()
+        if lot in world.derived:
+            made = draft.derived_from(lot)  # what settling has just rolled over, too
+            descent += made
+            todo += made
+        else:
+            unknown.add(lot)
+    if unknown:
+        return Need(derived=frozenset(unknown))
+    if missing := {home for home, _ in descent if not draft.is_loaded(home)}:
         return Need(streams=frozenset(missing))
-    found = []
-    for home, grant_id in keys:
+    return _need_of_lots_at(draft, descent)
+
+
+def _need_of_lots_at(draft: Draft, keys: list[LotKey]) -> Need | None:
+    known = set()
+    for home in sorted({home for home, _ in keys}):
         state = draft.account(home)
         assert state is not None
         if need := need_of_lots(state, draft.now, adds_lot=True):
             return need
-        derived = find_lot(state.lots, grant_id)
-        if derived is None:
-            return one("lots", (home, grant_id))
-        found.append(((home, grant_id), derived.amount, _claimed_by(derived, lot.grant_id)))
+        known |= {(home, lot.grant_id) for lot in state.lots}
+    missing = set(keys) - known
+    return Need(lots=frozenset(missing)) if missing else None
+
+
+def _find_derived(draft: Draft, owner: str, lot: Lot) -> list[tuple[LotKey, int, int]]:
+    """Lots derived from this one, each with its amount and what is claimed of it already."""
+    found = []
+    for home, grant_id in draft.derived_from((owner, lot.grant_id)):
+        derived = _lot(draft, home, grant_id)
+        claimed = _claimed_by(derived, lot.grant_id)
+        found.append(((home, grant_id), derived.amount, claimed))
     return found
 
 

@@ -99,6 +99,7 @@ class World:
     __slots__ = (
         "_derived_here",
         "accounts",
+        "cut_open_holds",
         "debits",
         "derived",
         "generations",
@@ -117,6 +118,7 @@ class World:
         self.debits: dict[str, DebitState | None] = {}
         self.holds: dict[str, HoldState | None] = {}
         self.open_holds: dict[tuple[str, str], tuple[str, ...]] = {}  # ids by owner, reference
+        self.cut_open_holds: set[tuple[str, str]] = set()  # those of which there are more
         self.grants: dict[LotKey, GrantFacts | None] = {}
         self.derived: dict[LotKey, tuple[LotKey, ...]] = {}  # lots by the lot they came from
         self._derived_here: dict[LotKey, list[LotKey]] = {}
@@ -131,16 +133,26 @@ class World:
         found = {*self.derived[lot], *self._derived_here.get(lot, ())}
         return sorted(found, key=lambda key: (key[1], key[0]))
 
+    def has_open_holds(self, owner: str, reference: str, most: int) -> bool:
+        """Whether all open holds with a reference are known, or the oldest `most` of them."""
+        known = self.open_holds.get((owner, reference))
+        if known is None or (owner, reference) not in self.cut_open_holds:
+            return known is not None
+        holds = [self.holds[hold_id] for hold_id in known]
+        return sum([hold is not None and hold.is_open for hold in holds]) >= most
+
     def open_holds_of(self, owner: str, reference: str) -> list[HoldState]:
         """Open holds with a reference, those of this batch included, the oldest first."""
-        known = self.open_holds[owner, reference]
-        holds = {hold_id: self.holds[hold_id] for hold_id in known} | {
-            hold_id: hold
-            for hold_id, hold in self.holds.items()
-            if hold and hold.owner == owner and hold.hold.reference == reference
-        }
-        found = [hold for hold in holds.values() if hold is not None and hold.is_open]
+        found = [hold for hold in self.holds_with(owner, reference) if hold.is_open]
         return sorted(found, key=lambda hold: hold.hold.hold_id)
+
+    def holds_with(self, owner: str, reference: str) -> list[HoldState]:
+        """Holds with a reference that are known here, open or not."""
+        return [
+            hold
+            for hold in self.holds.values()
+            if hold and hold.owner == owner and hold.hold.reference == reference
+        ]
 
     def apply(self, decision: Decision) -> None:
         """Take over the states after an accepted command."""

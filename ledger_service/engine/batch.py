@@ -68,6 +68,7 @@ class Batch:
         self._loader = Loader(self._connection, self._world, wanted, loaded)
         self._keys = {(row.owner, row.key_space, row.key_digest): row for row in loaded.keys}
         self._subject_keys: dict[str, bytes] = {}
+        self._keys_made: dict[str, bytes] = {}
         return loaded
 
     def _settle(self, ticket: Ticket, loaded: Loaded) -> Result | _Accepted | _Repeat | None:
@@ -125,7 +126,7 @@ class Batch:
             key = self._vault.unwrap(owner, wrapped)
         else:
             key, wrapped = self._vault.new_key(owner)
-            self._changes.new_subject_keys[owner] = wrapped
+            self._keys_made[owner] = wrapped
         self._subject_keys[owner] = key
         return key
 
@@ -137,10 +138,12 @@ class Batch:
             return replace(_Accepted(decision, 0, now).done(0), planned=planned)
         self._world.apply(decision)
         first = self._changes.add(ticket.submission, decision, now, sealed)
+        owner = ticket.submission.command.owner
+        if sealed is not None and owner in self._keys_made:  # a refusal leaves no key behind
+            self._changes.new_subject_keys[owner] = self._keys_made[owner]
         accepted = _Accepted(decision, first, now)
         key = ticket.submission.command.key
         if key is not None:
-            owner = ticket.submission.command.owner
             self._fresh_keys[owner, key.space, key.digest] = accepted
             accepted.fingerprint = ticket.submission.fingerprint
             accepted.actor = ticket.submission.actor

@@ -110,13 +110,28 @@ class Loader:
         if need.holds:
             self._add_holds(connection.load_holds(sorted(need.holds)))
         for owner, reference in sorted(need.open_holds):
-            holds = connection.load_open_holds(owner, reference, RELEASES_MAX + 1)
-            self._add_holds(holds)
-            world.open_holds[owner, reference] = tuple(holds)
+            self._add_open_holds(owner, reference)
         if need.grants:
             world.grants.update(connection.load_grants(sorted(need.grants)))
-        if need.derived:
-            world.derived.update(connection.load_derived(sorted(need.derived)))
+        wanted = need.derived
+        while wanted:  # and what came of those, since that will be asked for next
+            derived = connection.load_derived(sorted(wanted))
+            world.derived.update(derived)
+            made = frozenset(lot for lots in derived.values() for lot in lots)
+            wanted = made - world.derived.keys()
+
+    def _add_open_holds(self, owner: str, reference: str) -> None:
+        """Enough for one command, whatever neighbours in this batch have ended of them."""
+        world = self._world
+        known = [hold for hold in world.holds_with(owner, reference) if not hold.is_open]
+        most = RELEASES_MAX + 1 + len(known)
+        holds = self._connection.load_open_holds(owner, reference, most)
+        self._add_holds(holds)
+        world.open_holds[owner, reference] = tuple(holds)
+        if len(holds) == most:
+            world.cut_open_holds.add((owner, reference))
+        else:
+            world.cut_open_holds.discard((owner, reference))
 
     def _add_holds(self, loaded: Mapping[str, HoldState | None]) -> None:
         """What a neighbour in this batch has made of a hold is newer than its row."""

@@ -153,7 +153,7 @@ def decide_releases(world: World, command: ReleaseHolds, now: datetime) -> Outco
     state, owner = world.accounts[command.owner], command.owner
     if state is None:
         return NO_SUCH_ACCOUNT
-    if (owner, command.reference) not in world.open_holds:
+    if not world.has_open_holds(owner, command.reference, RELEASES_MAX + 1):
         return one("open_holds", (owner, command.reference))
     found = world.open_holds_of(owner, command.reference)
     holds = found[:RELEASES_MAX]

@@ -7,13 +7,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ledger_service.domain.account.balance import blocked, unbooked
 from ledger_service.domain.account.evolve import evolve
 from ledger_service.domain.account.state import AccountState
+from ledger_service.domain.answering import answer_of
 from ledger_service.domain.commands import Command, Key
+from ledger_service.domain.events import Event
 from ledger_service.domain.events.account import (
     AccountEvent,
-    Answer,
     DebitRefunded,
     LotDerived,
 )
@@ -32,9 +32,6 @@ from ledger_service.domain.world import (
     World,
 )
 
-REPLY_VERSION = 2
-"""The render functions that make first answers today; replays use the one recorded."""
-
 
 class Draft:
     """Collects events on top of a world without changing it; `finish` in finishing.py makes the
@@ -45,7 +42,7 @@ class Draft:
         self.policy = world.policy_of(command.owner)
         self._command = command
         self._world = world
-        self._events: list[NewEvent] = []
+        self._events: list[_Drafted] = []
         self._accounts: dict[str, AccountState | None] = {}
         self._generations: dict[str, GenerationState | None] = {}
         self._jobs: dict[str, Job] = {}
@@ -54,7 +51,6 @@ class Draft:
         self._settled: set[str] = set()
         self._derived: list[tuple[LotKey, LotKey]] = []
         self._policies: dict[str, PolicyState] = {}
-        self._balances: dict[str, tuple[int, int]] = {}  # posted and held, after the last event
         self._answering: int | None = None
 
     def account(self, owner: str) -> AccountState | None:
@@ -89,11 +85,11 @@ class Draft:
 
     def record(self, owner: str, event: AccountEvent, key: Key | None = None) -> AccountState:
         """Append an account event, stamped with the balances after it."""
-        version = self.next_version(owner)
-        state = evolve(self.account(owner), event, version, self.now)
-        posted, held = self._balances[owner] = state.posted, state.held
-        stamped = replace(event, posted=posted, held=held)
-        self._events.append(NewEvent(owner, owner, version, stamped, key))
+        before = self.account(owner)
+        version = before.version + 1 if before else 1
+        state = evolve(before, event, version, self.now)
+        balances = {"posted": state.posted, "held": state.held}
+        self._events.append(_Drafted(owner, owner, version, event, key, balances))
         self._accounts[owner] = state
         if isinstance(event, LotDerived) and event.origin is not None:
             self._note_origin(owner, event, event.origin)
@@ -115,7 +111,7 @@ class Draft:
         before = self.generation(stream)
         version = before.version + 1 if before else 1
         state = evolve_generation(before, event, version, self.now, owner=owner)
-        self._events.append(NewEvent(owner, stream, version, event, None))
+        self._events.append(_Drafted(owner, stream, version, event, None, {}))
         self._generations[stream] = state
         return state
 
@@ -144,7 +140,7 @@ class Draft:
         before = self._world.policies.get(tenant)
         version = before.version + 1 if before else 1
         state = PolicyState(version=version, recorded_at=self.now, policy=event.policy)
-        self._events.append(NewEvent(owner, owner, version, event, None))
+        self._events.append(_Drafted(owner, owner, version, event, None, {}))
         self._policies[tenant] = state
         return state
 
@@ -155,7 +151,7 @@ class Draft:
         if self._command.key is not None:
             answer_at = self._answer(http_status, completed)
         return Decision(
-            events=tuple(self._events),
+            events=tuple([drafted.stamped() for drafted in self._events]),
             accounts=self._accounts,
             generations=self._generations,
             jobs=self._jobs,
@@ -169,7 +165,7 @@ class Draft:
 
     def last_refund(self) -> DebitRefunded | None:
         """The refund that this draft records, if any."""
-        refunds = [new.event for new in self._events if isinstance(new.event, DebitRefunded)]
+        refunds = [it.event for it in self._events if isinstance(it.event, DebitRefunded)]
         return refunds[-1] if refunds else None
 
     def answer_here(self) -> None:
@@ -185,24 +181,37 @@ class Draft:
         bearer = self._events[at]
         assert isinstance(bearer.event, AccountEvent)
         assert bearer.stream == owner
-        posted, held = self._balances[owner]
-        answer = Answer(
-            key=key.text,
-            http_status=http_status,
-            reply=REPLY_VERSION,
-            version=state.version,
-            posted=posted,
-            held=held,
-            available=posted - held - blocked(state, self.now) + state.credit_limit,
-            debt=state.debt,
-            credit_limit=state.credit_limit,
-            pending_expiry=unbooked(state, self.now),
-            status=state.status,
-            unit=state.unit,
-            opened_at=state.opened_at,
-            trailing=len(self._events) - 1 - at,
-            merged_into=state.merged_into,
+        trailing = len(self._events) - 1 - at
+        bearer.key = key
+        bearer.stamps |= fields
+        bearer.stamps["command"] = answer_of(
+            state, key, self.now, http_status=http_status, trailing=trailing
         )
-        event = replace(bearer.event, command=answer, **fields)
-        self._events[at] = replace(bearer, event=event, key=key)
         return at
+
+
+class _Drafted:
+    """An event that lacks what is known only at the command's end: `stamps`, by field."""
+
+    __slots__ = ("event", "key", "owner", "stamps", "stream", "version")
+
+    def __init__(
+        self,
+        owner: str,
+        stream: str,
+        version: int,
+        event: Event,
+        key: Key | None,
+        stamps: dict[str, Any],
+    ) -> None:
+        self.owner = owner
+        self.stream = stream
+        self.version = version
+        self.event = event
+        self.key = key
+        self.stamps = stamps
+
+    def stamped(self) -> NewEvent:
+        """The event as it will be recorded."""
+        event = replace(self.event, **self.stamps) if self.stamps else self.event
+        return NewEvent(self.owner, self.stream, self.version, event, self.key)

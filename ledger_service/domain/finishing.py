@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ledger_service.domain.account.moving import pass_on
-from ledger_service.domain.account.watching import watch_balance
+from ledger_service.domain.account.watching import watch_balances
 from ledger_service.domain.draft import Draft
 from ledger_service.domain.world import Decision, Need
 
@@ -26,10 +26,11 @@ def finish(
     An unkeyed command tells its caller `result`, or the account that it `shows` as it is in the
     end. `complete` makes those fields of the answering event that tell of the command's end.
     """
-    if need := pass_on(draft):
-        return need
     for owner in draft.touched():
-        watch_balance(draft, owner)
+        state = draft.account(owner)
+        if state is not None and state.merged_into is not None and (need := pass_on(draft)):
+            return need
+    watch_balances(draft)
     return draft.decision(
         http_status=http_status,
         result=draft.account(shows) if shows else result,

@@ -11,13 +11,14 @@ import binascii
 import hashlib
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import product
 from typing import NamedTuple
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _ID_CHARACTERS = 31
 _DIGITS = "0123456789abcdefghijklmnopqrstuv"
-_PAIRS = [high + low for high in _DIGITS for low in _DIGITS]
+_TRIPLES = ["".join(three) for three in product(_DIGITS, repeat=3)]
 
 
 class LocatedId(NamedTuple):
@@ -59,7 +60,7 @@ def owner_of_stream(stream: str) -> str:
     return "/".join(stream.split("/", 2)[:2])
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def stream_uid(stream: str) -> int:
     """64 bits that stand for a stream inside ids (the head of its SHA-256)."""
     return int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8])
@@ -73,8 +74,23 @@ def milliseconds_of(at: datetime) -> int:
 def make_id(prefix: str, at: datetime, stream: str, version: int) -> str:
     """The id of the thing that the event (stream, version), recorded at `at`, brought about."""
     assert 0 < version < 1 << 40, version
-    packed = milliseconds_of(at) << 104 | stream_uid(stream) << 40 | version
-    return _render(prefix, packed)
+    first, middle, last = _stream_digits(stream)
+    tail = last << 43 | version << 3  # 152 bits are filled up to 31 digits of 5
+    high, low = _TRIPLES[tail >> 30], _TRIPLES[tail >> 15 & 32767]
+    return f"{prefix}_{_time_digits(at, first)}{middle}{high}{low}{_TRIPLES[tail & 32767]}"
+
+
+@lru_cache(maxsize=256)
+def _time_digits(at: datetime, bits: int) -> str:
+    """The first ten digits: the time, and the first two bits of the stream's."""
+    return _render(milliseconds_of(at) << 2 | bits, 10)
+
+
+@lru_cache(maxsize=16_384)
+def _stream_digits(stream: str) -> tuple[int, str, int]:
+    """What a stream is in each of its ids: two bits, twelve digits, two bits."""
+    uid = stream_uid(stream)
+    return uid >> 62, _render(uid >> 2 & (1 << 60) - 1, 12), uid & 3
 
 
 def locate(prefix: str, text: str) -> LocatedId | None:
@@ -86,7 +102,7 @@ def locate(prefix: str, text: str) -> LocatedId | None:
         packed = int.from_bytes(base64.b32hexdecode(digits.upper() + "="))
     except (binascii.Error, ValueError):
         return None
-    if _render(prefix, packed) != text:
+    if f"{prefix}_{_render(packed << 3, _ID_CHARACTERS)}" != text:
         return None  # one thing has one id: no other spelling of it may pass for a second one
     found = LocatedId(packed >> 104, packed >> 40 & (1 << 64) - 1, packed & (1 << 40) - 1)
     return found if found.version > 0 else None
@@ -100,12 +116,6 @@ def version_in(prefix: str, text: str, stream: str) -> int | None:
     return found.version
 
 
-def _render(prefix: str, packed: int) -> str:
+def _render(number: int, digits: int) -> str:
     """Base32 with extended hex digits; the library's encoder is ten times as slow."""
-    number, pairs = packed << 3, []  # 152 bits, filled up to 31 digits of 5
-    for _ in range(_ID_CHARACTERS // 2):
-        pairs.append(_PAIRS[number & 1023])
-        number >>= 10
-    pairs.append(_DIGITS[number])
-    pairs.reverse()
-    return f"{prefix}_{''.join(pairs)}"
+    return "".join([_DIGITS[number >> 5 * place & 31] for place in range(digits - 1, -1, -1)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -13,19 +14,19 @@ from ledger_service.domain.generation.state import GenerationState, Job
 from ledger_service.domain.ids import is_policy, owner_of, split_owner
 from ledger_service.domain.policy import PolicyState
 from ledger_service.domain.world import DebitState, Decision, HoldState, NewEvent, World
-from ledger_service.engine.loading import Loader
 from ledger_service.engine.submission import Submission
-from ledger_service.store.columns import EventColumns, HeadColumns
+from ledger_service.store.columns import EventColumns, EventRow, HeadColumns, Writes
 from ledger_service.store.heads import encode_state
 from ledger_service.store.vault import Sealed
 
 
 class Place(NamedTuple):
-    """A stream whose head changes: `at` is the ordinal of its last event in the batch."""
+    """A stream whose head changes: `before` is its version in the database (0: none), `at` the
+    ordinal of its last event in the batch."""
 
     owner: str
     stream: str
-    is_new: bool
+    before: int
     at: int
 
 
@@ -33,7 +34,7 @@ class Changes:
     """Events in order, and which heads and rows they leave different."""
 
     def __init__(self) -> None:
-        self._events = EventColumns()
+        self._events: list[EventRow] = []
         self._heads_at: dict[str, tuple[str, int]] = {}  # stream -> owner, ordinal of its last
         self._created_lots: set[str] = set()
         self._jobs: dict[str, Job] = {}
@@ -45,41 +46,36 @@ class Changes:
     @property
     def is_empty(self) -> bool:
         """Nothing to write at all."""
-        return not self._events.stream and not self._jobs
+        return not self._events and not self._jobs
+
+    @property
+    def streams(self) -> list[str]:
+        """Streams whose heads change, in the order of their names."""
+        return sorted(self._heads_at)
 
     def add(
         self, submission: Submission, decision: Decision, now: datetime, sealed: Sealed | None
     ) -> int:
         """Add an accepted command; returns the ordinal of its first event in the batch."""
-        first = len(self._events.stream) + 1
-        last = first + len(decision.events) - 1
+        first = len(self._events) + 1
+        # Encoded before anything is added: what cannot be stored must leave no trace here.
+        rows = [_event_row(submission, new, now) for new in decision.events]
+        if not rows:
+            self._jobs.update(decision.jobs)
+            return first
+        rows[-1] = (*rows[-1][:-1], True)
+        self._events += rows
+        last = first + len(rows) - 1
         for new in decision.events:
-            self._add_event(submission, new, now)
             self._heads_at[new.stream] = (new.owner, last)
             self._note(new, decision)
-        if decision.events:
-            self._events.last[-1] = True
-            if sealed is not None:
-                self._sealed.append(sealed)
-        self._jobs.update(decision.jobs)
-        self._holds.update(decision.holds)
+        if sealed is not None:
+            self._sealed.append(sealed)
+        if decision.jobs:
+            self._jobs.update(decision.jobs)
+        if decision.holds:
+            self._holds.update(decision.holds)
         return first
-
-    def _add_event(self, submission: Submission, new: NewEvent, now: datetime) -> None:
-        columns, key = self._events, new.key
-        columns.owner.append(new.owner)
-        columns.stream.append(new.stream)
-        columns.version.append(new.version)
-        columns.topic.append(topic_of(new.event))
-        columns.state.append(encode(new.event).decode())
-        columns.actor.append(submission.actor)
-        columns.key_space.append(key.space if key else None)
-        columns.key_digest.append(key.digest if key else None)
-        columns.fingerprint.append(submission.fingerprint if key else None)
-        columns.trace_id.append(submission.trace_id)
-        columns.occurred_at.append(submission.occurred_at)
-        columns.recorded_at.append(now)
-        columns.last.append(False)
 
     def _note(self, new: NewEvent, decision: Decision) -> None:
         event: Event = new.event
@@ -90,25 +86,31 @@ class Changes:
             assert debit is not None
             self._debits[event.debit_id] = (new.owner, debit, new.version)
 
-    def columns(
-        self, world: World, loader: Loader
-    ) -> tuple[EventColumns, HeadColumns, dict[str, Any]]:
-        """Everything as the store takes it."""
+    def writes(
+        self, world: World, before: Mapping[str, int], rows_of_lots: Mapping[str, Lot]
+    ) -> Writes:
+        """Everything as the store takes it, and the world's accounts reduced to their heads.
+
+        `before` has the version of each stream in the database, `rows_of_lots` the lots that were
+        loaded from rows of their own.
+        """
         heads, lots = HeadColumns(), []
-        for stream in sorted(self._heads_at):
+        for stream in self.streams:
             owner, at = self._heads_at[stream]
-            place = Place(owner, stream, stream not in loader.streams_with_head, at)
+            place = Place(owner, stream, before.get(stream, 0), at)
             if is_policy(stream):
                 _add_policy(heads, place, world.policies[split_owner(owner)[0]])
             elif account := world.accounts.get(stream):
                 head, beyond, left = parked(account)
-                lots += self._lot_rows(owner, head, beyond, left, loader)
+                lots += self._lot_rows(owner, head, beyond, left, rows_of_lots)
                 _add_account(heads, place, head)
+                world.accounts[stream] = head
             else:
                 generation = world.generations[stream]
                 assert generation is not None
                 _add_generation(heads, place, generation)
-        return self._events, heads, self._rows(lots)
+        events = EventColumns.of(self._events)
+        return Writes(events=events, heads=heads, rows=self._rows(lots))
 
     def _lot_rows(
         self,
@@ -116,16 +118,16 @@ class Changes:
         head: AccountState,
         beyond: tuple[Lot, ...],
         left: tuple[Lot, ...],
-        loader: Loader,
+        rows_of_lots: Mapping[str, Lot],
     ) -> list[dict[str, Any]]:
         """A row when a lot is created, overflows the head, returns to it, or leaves it."""
         rows = []
         for lot in head.lots:
-            if lot.grant_id in self._created_lots or lot.grant_id in loader.rows_of_lots:
+            if lot.grant_id in self._created_lots or lot.grant_id in rows_of_lots:
                 rows.append(_lot_row(owner, lot, "h"))
         for place, lots in (("o", beyond), ("l", left)):
             for lot in lots:
-                if loader.rows_of_lots.get(lot.grant_id) is not lot:
+                if rows_of_lots.get(lot.grant_id) is not lot:
                     rows.append(_lot_row(owner, lot, place))
         return rows
 
@@ -152,12 +154,34 @@ class Changes:
         return {name: listed for name, listed in rows.items() if listed}
 
 
+def _event_row(submission: Submission, new: NewEvent, now: datetime) -> EventRow:
+    event, key = new.event, new.key
+    space, digest, fingerprint = None, None, None
+    if key is not None:
+        space, digest, fingerprint = key.space, key.digest, submission.fingerprint
+    return (
+        new.owner,
+        new.stream,
+        new.version,
+        topic_of(event),
+        encode(event),
+        submission.actor,
+        space,
+        digest,
+        fingerprint,
+        submission.trace_id,
+        submission.occurred_at,
+        now,
+        False,
+    )
+
+
 def _lot_row(owner: str, lot: Lot, place: str) -> dict[str, Any]:
     return {
         "owner": owner,
         "grant_id": lot.grant_id,
         "place": place,
-        "state": encode_state(lot),
+        "state": encode_state(lot).decode(),
         "origin_owner": _home_of_origin(owner, lot),
         "origin": lot.origin,
     }
@@ -179,7 +203,7 @@ def _hold_row(held: HoldState) -> dict[str, Any]:
         "status": held.hold.status,
         "placed_at": held.hold.created_at,
         "expires_at": held.hold.expires_at,
-        "state": encode_state(held),
+        "state": encode_state(held).decode(),
     }
 
 
@@ -224,7 +248,7 @@ def _add_head(
 ) -> None:
     heads.owner.append(place.owner)
     heads.stream.append(place.stream)
-    heads.is_new.append(place.is_new)
+    heads.before.append(place.before)
     heads.at.append(place.at)
     heads.version.append(version)
     heads.recorded_at.append(recorded_at)

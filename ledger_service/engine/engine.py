@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Final
 
 from contracts.limits import WRITE_WAIT_SECONDS
 from ledger_service.engine.submission import Done, Submission
-from ledger_service.engine.tickets import Inbox, Results, Ticket
-from ledger_service.engine.writer import Writer
+from ledger_service.engine.tickets import Results, Ticket
+from ledger_service.engine.writer import Connect, Writer
 from ledger_service.errors import OutcomeUnknown, Unavailable
 from ledger_service.store.vault import Vault
+from ledger_service.store.writing import connect
+
+WAITING_MAX: Final = 4_096
+"""Commands that may wait; beyond it the caller is told at once to come back later."""
 
 _SWEEP_SECONDS: Final = 0.1
 _STOP_SECONDS: Final = 10.0
@@ -24,26 +27,30 @@ class Engine:
     withdrawn (certainly not applied), one that is in flight has an unknown outcome.
     """
 
-    def __init__(self, url: str, vault: Vault) -> None:
-        self._inbox = Inbox()
-        self._writer = Writer(url, vault, self._inbox, self._deliver_from_thread)
+    def __init__(self, url: str, vault: Vault, connect: Connect = connect) -> None:
+        self._url = url
+        self._vault = vault
+        self._connect = connect
         self._waiting: dict[Ticket, None] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._sweeper: asyncio.Task[None] | None = None
+        self._is_closed = False
+        self._writer: Writer | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Start the writer; commands are accepted from here on."""
         self._loop = asyncio.get_running_loop()
-        self._sweeper = self._loop.create_task(self._sweep())
-        self._writer.start()
+        self._writer = Writer(self._url, self._vault, self._deliver, self._connect)
 
     async def stop(self) -> None:
         """Accept nothing more, finish what is under way."""
-        assert self._sweeper is not None
-        self._inbox.close()
-        await asyncio.to_thread(self._writer.stop, _STOP_SECONDS)
-        await asyncio.sleep(0)  # the last deliveries were handed to this loop
-        self._sweeper.cancel()
+        assert self._writer is not None
+        self._is_closed = True
+        self._writer.stop()
+        if waiting := [ticket.future for ticket in self._waiting]:
+            await asyncio.wait(waiting, timeout=_STOP_SECONDS)
+        self._writer.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
 
     async def submit(self, submission: Submission) -> Done:
         """Wait for the command's durable outcome.
@@ -51,19 +58,20 @@ class Engine:
         Raises `Rejected` (nothing changed), `Unavailable` (certainly not applied), or
         `OutcomeUnknown` (ask again with the same key).
         """
-        assert self._loop is not None, "start the engine first"
-        ticket = Ticket(submission, self._loop.create_future())
-        self._inbox.put(ticket)
+        assert self._writer is not None, "start the engine first"
+        if self._is_closed:
+            raise Unavailable("stopping")
+        if len(self._waiting) >= WAITING_MAX:
+            raise Unavailable("overloaded")
+        ticket = Ticket(submission, self._loop.create_future(), self._loop.time())
         self._waiting[ticket] = None
+        self._writer.put(ticket)
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
         try:
             return await ticket.future
         finally:
             self._waiting.pop(ticket, None)
-
-    def _deliver_from_thread(self, results: Results) -> None:
-        assert self._loop is not None
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._deliver, results)
 
     def _deliver(self, results: Results) -> None:
         for ticket, result in results:
@@ -74,17 +82,18 @@ class Engine:
             else:
                 ticket.future.set_exception(result)
 
-    async def _sweep(self) -> None:
-        """Answer those who have waited long enough."""
-        while True:
-            await asyncio.sleep(_SWEEP_SECONDS)
-            latest = time.monotonic() - WRITE_WAIT_SECONDS
-            for ticket in list(self._waiting):
-                if ticket.submitted_at > latest:
-                    break  # in order of arrival
-                if ticket.future.done():
-                    continue
-                if self._inbox.withdraw(ticket) or ticket.submission.is_dry_run:
-                    ticket.future.set_exception(Unavailable("the database does not answer"))
-                else:
-                    ticket.future.set_exception(OutcomeUnknown())
+    def _sweep(self) -> None:
+        """Answer those who have waited long enough, as long as anybody waits."""
+        latest = self._loop.time() - WRITE_WAIT_SECONDS
+        for ticket in list(self._waiting):
+            if ticket.submitted_at > latest:
+                break  # in order of arrival
+            if ticket.future.done():
+                continue
+            if ticket.withdraw() or ticket.submission.is_dry_run:
+                ticket.future.set_exception(Unavailable("the database does not answer"))
+            else:
+                ticket.future.set_exception(OutcomeUnknown())
+        self._sweeper = None
+        if self._waiting:
+            self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)

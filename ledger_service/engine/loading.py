@@ -29,47 +29,47 @@ class Loader:
     """Fills a world.
 
     Lots that came from rows are remembered in `rows_of_lots`, so that one can tell whether they
-    changed since. `streams_with_head` exist already; any other is new.
+    changed since. `before` has the versions of the streams that exist; any other is new.
     """
 
-    def __init__(
-        self, connection: WritingConnection, world: World, wanted: Wanted, loaded: Loaded
-    ) -> None:
+    def __init__(self, connection: WritingConnection, world: World, loaded: Loaded) -> None:
         self._connection = connection
         self._world = world
         self._clock = loaded.now
         self.rows_of_lots: dict[str, Lot] = {}
-        self.streams_with_head = {head.stream for head in loaded.heads}
-        self._fill(wanted, loaded)
+        self.before = {head.stream: head.version for head in loaded.heads}
 
-    def _fill(self, wanted: Wanted, loaded: Loaded) -> None:
+    async def fill(self, wanted: Wanted, loaded: Loaded) -> None:
+        """The world as it is at the beginning of a batch."""
         heads = {head.stream: head for head in loaded.heads}
         for owner, stream in wanted.streams:
             head = heads.get(stream)
             if is_policy(stream):
                 pass  # policies come below, with those of all tenants
             elif stream == owner:
-                self._world.accounts[stream] = self._account(head) if head else None
+                self._world.accounts[stream] = await self._account(head) if head else None
             else:
-                self._world.generations[stream] = self._generation(owner, head) if head else None
+                self._world.generations[stream] = (
+                    await self._generation(owner, head) if head else None
+                )
         for policy in loaded.policies:
             tenant = split_owner(policy.stream)[0]
             stored = _stored(policy.stream, policy)
-            found_policy = self._connection.converse(policy_head(stored))
+            found_policy = await self._connection.converse(policy_head(stored))
             self._world.policies[tenant] = found_policy
         for job in loaded.jobs:
             self._world.jobs[job.generation_id] = job
 
-    def _account(self, head: Head) -> AccountState:
+    async def _account(self, head: Head) -> AccountState:
         if not is_old(head.snapshot_version):
             return decode_account(head.snapshot, head.snapshot_version)
-        state = self._connection.converse(account_head(_stored(head.stream, head)))
+        state = await self._connection.converse(account_head(_stored(head.stream, head)))
         # What rows say of its lots is as old as the head: each is written again.
         self.rows_of_lots.update({lot.grant_id: replace(lot) for lot in state.lots})
         return state
 
-    def _generation(self, owner: str, head: Head) -> GenerationState:
-        return self._connection.converse(generation_head(_stored(owner, head)))
+    async def _generation(self, owner: str, head: Head) -> GenerationState:
+        return await self._connection.converse(generation_head(_stored(owner, head)))
 
     def time_for(self, command: Command, extra_streams: frozenset[str]) -> datetime:
         """The database's clock, but never before anything recorded in the command's streams."""
@@ -96,36 +96,36 @@ class Loader:
             stream in self._world.accounts or stream in self._world.generations for stream in wanted
         )
 
-    def load(self, need: Need) -> None:
+    async def load(self, need: Need) -> None:
         """Load what hangs on accounts whose heads are locked."""
         connection, world = self._connection, self._world
         if need.debits:
-            world.debits.update(connection.load_debits(sorted(need.debits)))
+            world.debits.update(await connection.load_debits(sorted(need.debits)))
         if need.lots:
-            loaded = connection.load_lots(sorted(need.lots))
+            loaded = await connection.load_lots(sorted(need.lots))
             self._add(loaded, frozenset(owner for owner, _ in need.lots), all_live=False)
         if need.all_lots:
-            loaded = connection.load_lots_beyond(sorted(need.all_lots))
+            loaded = await connection.load_lots_beyond(sorted(need.all_lots))
             self._add(loaded, need.all_lots, all_live=True)
         if need.holds:
-            self._add_holds(connection.load_holds(sorted(need.holds)))
+            self._add_holds(await connection.load_holds(sorted(need.holds)))
         for owner, reference in sorted(need.open_holds):
-            self._add_open_holds(owner, reference)
+            await self._add_open_holds(owner, reference)
         if need.grants:
-            world.grants.update(connection.load_grants(sorted(need.grants)))
+            world.grants.update(await connection.load_grants(sorted(need.grants)))
         wanted = need.derived
         while wanted:  # and what came of those, since that will be asked for next
-            derived = connection.load_derived(sorted(wanted))
+            derived = await connection.load_derived(sorted(wanted))
             world.derived.update(derived)
             made = frozenset(lot for lots in derived.values() for lot in lots)
             wanted = made - world.derived.keys()
 
-    def _add_open_holds(self, owner: str, reference: str) -> None:
+    async def _add_open_holds(self, owner: str, reference: str) -> None:
         """Enough for one command, whatever neighbours in this batch have ended of them."""
         world = self._world
         known = [hold for hold in world.holds_with(owner, reference) if not hold.is_open]
         most = RELEASES_MAX + 1 + len(known)
-        holds = self._connection.load_open_holds(owner, reference, most)
+        holds = await self._connection.load_open_holds(owner, reference, most)
         self._add_holds(holds)
         world.open_holds[owner, reference] = tuple(holds)
         if len(holds) == most:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import threading
-import time
 from collections import deque
+from collections.abc import Iterator
 
 from ledger_service.engine.submission import Done, Submission
-from ledger_service.errors import LedgerError, Unavailable
+from ledger_service.errors import LedgerError
 
-INBOX_MAX = 4_096
-"""Commands that may wait; beyond it the caller is told at once to come back later."""
+KeyId = tuple[str, str, bytes]
+"""An idempotency key as the database knows it: owner, space, digest."""
 
 
 class Stage(enum.Enum):
@@ -24,28 +23,46 @@ class Stage(enum.Enum):
 
 
 class Ticket:
-    """One submission with its waiting caller.
+    """One submission with its waiting caller. `submitted_at` is by the loop's clock.
 
     `extra_streams` grows when a decision asks for more locks than the command named.
-    `may_be_committed`: the answer to an earlier try's commit got lost.
+    `may_be_committed`: the answer to an earlier try's commit got lost. `warm_tries` counts how
+    often it was decided without locks, `needs_locks` says that it cannot be.
     """
 
     __slots__ = (
         "extra_streams",
         "future",
+        "key_id",
         "may_be_committed",
+        "needs_locks",
         "stage",
         "submission",
         "submitted_at",
+        "warm_tries",
     )
 
-    def __init__(self, submission: Submission, future: asyncio.Future[Done]) -> None:
+    def __init__(
+        self, submission: Submission, future: asyncio.Future[Done], submitted_at: float = 0.0
+    ) -> None:
+        command = submission.command
         self.submission = submission
         self.future = future
-        self.submitted_at = time.monotonic()
+        self.submitted_at = submitted_at
         self.stage = Stage.WAITING
+        self.key_id: KeyId | None = None
+        if command.key is not None and not submission.is_dry_run:
+            self.key_id = (command.owner, command.key.space, command.key.digest)
         self.extra_streams: frozenset[str] = frozenset()
         self.may_be_committed = False
+        self.warm_tries = 0
+        self.needs_locks = submission.is_dry_run or bool(submission.private)
+
+    def withdraw(self) -> bool:
+        """Take it back if no batch has taken it; says whether that was still possible."""
+        if self.stage is Stage.WAITING:
+            self.stage = Stage.WITHDRAWN
+        return self.stage is Stage.WITHDRAWN
 
 
 Result = Done | LedgerError
@@ -53,58 +70,33 @@ Results = list[tuple[Ticket, Result]]
 
 
 class Inbox:
-    """Where tickets wait for the writer thread. Safe to use from any thread."""
+    """Where tickets wait for a batch, first come, first served."""
 
     def __init__(self) -> None:
         self._tickets: deque[Ticket] = deque()
-        self._arrival = threading.Condition()
-        self._is_closed = False
+
+    def __len__(self) -> int:
+        return len(self._tickets)
+
+    def __iter__(self) -> Iterator[Ticket]:
+        return iter(self._tickets)
 
     def put(self, ticket: Ticket) -> None:
-        """Raises `Unavailable` when full or closed."""
-        with self._arrival:
-            if self._is_closed:
-                raise Unavailable("stopping")
-            if len(self._tickets) >= INBOX_MAX:
-                raise Unavailable("overloaded")
-            self._tickets.append(ticket)
-            if len(self._tickets) == 1:
-                self._arrival.notify()
+        """To the end."""
+        self._tickets.append(ticket)
 
     def put_back(self, tickets: list[Ticket]) -> None:
-        """Taken tickets that need another batch go to the front."""
-        with self._arrival:
-            self._tickets.extendleft(reversed(tickets))
+        """Tickets that need another batch go to the front; nothing was written for them."""
+        for ticket in tickets:
+            if ticket.stage is Stage.TAKEN and not ticket.may_be_committed:
+                ticket.stage = Stage.WAITING
+        self._tickets.extendleft(reversed(tickets))
 
     def take(self, most: int) -> list[Ticket]:
-        """Wait for tickets and take up to `most`; empty once closed and drained."""
-        with self._arrival:
-            while True:
-                taken = self.take_now(most)
-                if taken or self._is_closed:
-                    return taken
-                self._arrival.wait()
-
-    def take_now(self, most: int) -> list[Ticket]:
-        """Take up to `most` of the tickets that wait, maybe none."""
-        with self._arrival:
-            taken: list[Ticket] = []
-            while self._tickets and len(taken) < most:
-                ticket = self._tickets.popleft()
-                if ticket.stage is not Stage.WITHDRAWN:
-                    ticket.stage = Stage.TAKEN
-                    taken.append(ticket)
-            return taken
-
-    def withdraw(self, ticket: Ticket) -> bool:
-        """Take back a ticket that no batch has taken; says whether that was still possible."""
-        with self._arrival:
-            if ticket.stage is Stage.WAITING:
-                ticket.stage = Stage.WITHDRAWN
-            return ticket.stage is Stage.WITHDRAWN
-
-    def close(self) -> None:
-        """Accept nothing more and let the taker go once all is taken."""
-        with self._arrival:
-            self._is_closed = True
-            self._arrival.notify_all()
+        """Take up to `most` of the tickets that still want to be answered, maybe none."""
+        taken: list[Ticket] = []
+        while self._tickets and len(taken) < most:
+            ticket = self._tickets.popleft()
+            if ticket.stage is not Stage.WITHDRAWN:
+                taken.append(ticket)
+        return taken

@@ -1,163 +1,131 @@
-"""The writer: one thread, one connection, one batch after the other.
+"""The writer: which way each ticket takes to the database.
 
-A batch is everything that arrived while the last commit was in flight. When a commit's answer
-is lost the writer reconnects and decides the batch again: what had been committed is found by
-its keys, so nothing happens twice.
+- *warm*: decided on what is remembered, verified and written in one round trip;
+- *looked up first*: the same, after its account has been read;
+- *locked*: locked, loaded, decided, written. Always right, and the way for everything unusual.
+
+A batch is everything that arrived while earlier ones were under way. All of it happens in the
+event loop: the database works meanwhile, and nothing here waits for it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import random
-import threading
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
-from ledger_service.engine.batch import Batch
+from ledger_service.engine.locked_lane import LockedLane
+from ledger_service.engine.lookout import Lookout
+from ledger_service.engine.memory import Memory
 from ledger_service.engine.tickets import Inbox, Results, Ticket
-from ledger_service.errors import (
-    Contention,
-    LedgerError,
-    OutcomeUnknown,
-    Unavailable,
-    UnknownSnapshot,
-)
+from ledger_service.engine.warm import COMMANDS, WarmBatch
+from ledger_service.engine.warm_lane import WarmLane
 from ledger_service.store.vault import Vault
-from ledger_service.store.writing import ConnectionLost, DatabaseUnfit, WritingConnection
+from ledger_service.store.writing import WritingConnection, connect
 
 BATCH_MAX: Final = 256
-CONTENTION_TRIES_MAX: Final = 20
-RECONNECT_SECONDS_MAX: Final = 1.0
+BATCH_MIN: Final = 16
+"""Fewer than these are not divided."""
 
 _log = logging.getLogger(__name__)
 
+Connect = Callable[[str], Awaitable[WritingConnection]]
+
 
 class Writer:
-    """Takes tickets from the inbox until it closes; `deliver` gets their results.
-
-    Without a thread of its own, `settle` may be called instead; `connect` and `pause` are then
-    the caller's.
-    """
+    """For one event loop. `deliver` gets results; each ticket has one."""
 
     def __init__(
         self,
         url: str,
         vault: Vault,
-        inbox: Inbox,
         deliver: Callable[[Results], None],
-        *,
-        connect: Callable[[str], WritingConnection] = WritingConnection,
-        pause: Callable[[float], None] = time.sleep,
+        connect: Connect = connect,
     ) -> None:
-        self._url = url
-        self._vault = vault
-        self._inbox = inbox
+        self._loop = asyncio.get_running_loop()
         self._deliver = deliver
-        self._connect = connect
-        self._pause = pause
-        self._connection: WritingConnection | None = None
-        self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._inbox = Inbox()
+        self._is_woken = False
+        connected = partial(connect, url)
+        self._memory = Memory(self._loop.time)
+        self._lookout = Lookout(self._memory, self._place_again)
+        self._warm = WarmLane(self._memory, connected, deliver, self._place_again)
+        self._locked = LockedLane(self._memory, vault, connected, deliver, self._warm.landed)
+        self._warm.open()
 
-    def start(self) -> None:
-        """Begin to take tickets."""
-        self._thread.start()
+    def put(self, ticket: Ticket) -> None:
+        """Bring it to its end."""
+        self._inbox.put(ticket)
+        self._wake()
 
-    def stop(self, timeout_seconds: float) -> None:
-        """Finish what was taken, then end the thread."""
-        self._is_stopping.set()
-        self._thread.join(timeout_seconds)
+    def stop(self) -> None:
+        """Whatever is under way may end; nothing is looked into any longer."""
+        self._locked.stop()
 
-    def _run(self) -> None:
-        while tickets := self._inbox.take(BATCH_MAX):
-            try:
-                self.settle(tickets)
-            except Exception as error:
-                _log.exception("a batch failed for a reason that nobody foresaw")
-                self._drop_connection()
-                self._fail(tickets, error)
-        self._drop_connection()
+    def close(self) -> None:
+        """End the connections."""
+        self._warm.close()
+        self._locked.close()
 
-    def settle(self, tickets: list[Ticket]) -> None:
-        """Bring one batch to its end, over contention and lost connections."""
-        tries = 0
-        while True:
-            try:
-                batch = Batch(tickets, self._connected(), self._vault)
-                results = batch.run()
-            except Contention:
-                self._roll_back()
-                tries += 1
-                if tries >= CONTENTION_TRIES_MAX:
-                    return self._fail(tickets, Unavailable("too much contention"))
-                self._pause(random.uniform(0, 0.005 * 2 ** min(tries, 6)))
-            except ConnectionLost as error:
-                self._drop_connection()
-                tries += 1
+    def _place_again(self, tickets: list[Ticket]) -> None:
+        self._inbox.put_back(tickets)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Look at the inbox once all that arrives in this turn of the loop is in it."""
+        if not self._is_woken:
+            self._is_woken = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._is_woken = False
+        while len(self._inbox) and self._warm.has_room:
+            tickets = self._inbox.take(self._batch_size())
+            connection = self._warm.connection
+            if connection is None:
                 for ticket in tickets:
-                    if not ticket.submission.is_dry_run:
-                        ticket.may_be_committed |= error.commit_sent
-                if self._gives_up(tickets, tries):
-                    return self._fail(tickets, error)
-                self._pause(min(0.02 * 2 ** min(tries, 6), RECONNECT_SECONDS_MAX))
-            except DatabaseUnfit as error:
-                _log.error("the database takes no writes: %s", error)
-                self._drop_connection()  # the next one may lead to a better server
-                return self._fail(tickets, error)
-            except Exception as error:
-                self._roll_back()
-                return self._split(tickets, error)
-            else:
-                self._inbox.put_back(batch.deferred)
-                self._deliver(results)
-                return None
+                    self._locked.put(ticket)
+                continue
+            batch = self._warm.new_batch()
+            for ticket in tickets:
+                self._place(ticket, batch, connection)
+            if not batch.is_empty:
+                self._warm.send(batch)
 
-    def _gives_up(self, tickets: list[Ticket], tries: int) -> bool:
-        """What was certainly not committed fails soon; what may have been is looked into until
-        the database answers again."""
-        if any(ticket.may_be_committed for ticket in tickets):
-            return self._is_stopping.is_set()
-        return tries > 1
+    def _batch_size(self) -> int:
+        """While nothing is under way, half of what waits: the database writes it while the other
+        half is decided."""
+        if self._warm.is_idle:
+            return min(max(len(self._inbox) // 2, BATCH_MIN), BATCH_MAX)
+        return BATCH_MAX
 
-    def _split(self, tickets: list[Ticket], error: Exception) -> None:
-        """One command is too much for the database or for us: find it, and settle the others.
+    def _place(self, ticket: Ticket, batch: WarmBatch, connection: WritingConnection) -> None:
+        command, key_id = ticket.submission.command, ticket.key_id
+        owner = command.owner
+        if self._lookout.has(owner):
+            self._lookout.wait(ticket, connection)  # after those who came before it
+        elif (
+            ticket.needs_locks
+            or type(command) not in COMMANDS
+            or self._locked.holds(owner)
+            or (key_id is not None and self._memory.knows_key(key_id[2]))
+        ):
+            self._locked.put(ticket)
+        elif (other := self._warm.batch_with(key_id)) is not None:
+            other.behind.append(ticket)
+        elif not self._memory.has(owner):
+            self._lookout.wait(ticket, connection)
+        elif not _can_be_added(ticket, batch):
+            ticket.needs_locks = True
+            self._locked.put(ticket)
 
-        Its account may be unreadable, say, while newer code is being rolled out.
-        """
-        if len(tickets) == 1:
-            kind = type(tickets[0].submission.command).__name__
-            if isinstance(error, UnknownSnapshot):
-                _log.warning("%s: its account was written by newer code: %s", kind, error)
-            else:
-                _log.error("%s failed for a reason that nobody foresaw", kind, exc_info=error)
-            return self._fail(tickets, error)
-        half = len(tickets) // 2
-        self.settle(tickets[:half])
-        self.settle(tickets[half:])
-        return None
 
-    def _fail(self, tickets: list[Ticket], error: Exception) -> None:
-        results: Results = []
-        for ticket in tickets:
-            if ticket.may_be_committed:
-                results.append((ticket, OutcomeUnknown()))
-            elif isinstance(error, LedgerError):
-                results.append((ticket, error))
-            else:
-                results.append((ticket, LedgerError("internal")))
-        self._deliver(results)
-
-    def _connected(self) -> WritingConnection:
-        if self._connection is None:
-            self._connection = self._connect(self._url)
-        return self._connection
-
-    def _roll_back(self) -> None:
-        if self._connection is not None:
-            self._connection.rollback()
-
-    def _drop_connection(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+def _can_be_added(ticket: Ticket, batch: WarmBatch) -> bool:
+    """Add it. Whatever is wrong with it shows again under locks, where it harms nobody else."""
+    try:
+        return batch.add(ticket)
+    except Exception:
+        _log.exception("a command could not be decided from memory")
+        return False

@@ -128,10 +128,10 @@ class Follower:
             except CorruptHistory as error:  # time travel there will say so; others go on
                 _log.error("no snapshot of %s: %s", owner, error)
                 return True
-            values = (owner, str(version), str(SNAPSHOT_VERSION), encode_state(state))
+            values = (owner, str(version), str(SNAPSHOT_VERSION), encode_state(state).decode())
             connection.execute(_SQL["add_snapshot"], values)
             if left:
-                ids, states = list(left), [encode_state(lot) for lot in left.values()]
+                ids, states = list(left), [encode_state(lot).decode() for lot in left.values()]
                 lots = (owner, str(version), text_array(ids), text_array(states))
                 connection.execute(_SQL["add_past_lots"], lots)
             return True

@@ -1,43 +1,78 @@
-"""The parameters of `append_v1`: a batch as one list per column, in the order of the function."""
+"""What `append_v2` takes: a batch as one list per column, in the order of the function."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
-from ledger_service.store.arrays import bytea_array, plain_array, text_array, time_array
+from ledger_service.store.binary import (
+    bool_array,
+    bytea_array,
+    int_array,
+    int_value,
+    text_array,
+    time_array,
+    time_value,
+)
 from ledger_service.store.heads import SNAPSHOT_VERSION
 
+LOG: Final = "main"
+"""The one log that there is today."""
 
-class EventColumns(msgspec.Struct, kw_only=True):
-    """The events of a batch, a list per column."""
 
-    owner: list[str] = msgspec.field(default_factory=list)
-    stream: list[str] = msgspec.field(default_factory=list)
-    version: list[int] = msgspec.field(default_factory=list)
-    topic: list[str] = msgspec.field(default_factory=list)
-    state: list[str] = msgspec.field(default_factory=list)
-    actor: list[str | None] = msgspec.field(default_factory=list)
-    key_space: list[str | None] = msgspec.field(default_factory=list)
-    key_digest: list[bytes | None] = msgspec.field(default_factory=list)
-    fingerprint: list[bytes | None] = msgspec.field(default_factory=list)
-    trace_id: list[str | None] = msgspec.field(default_factory=list)
-    occurred_at: list[datetime | None] = msgspec.field(default_factory=list)
-    recorded_at: list[datetime | None] = msgspec.field(default_factory=list)
-    last: list[bool] = msgspec.field(default_factory=list)
+EventRow = tuple[
+    str,
+    str,
+    int,
+    str,
+    bytes,
+    str | None,
+    str | None,
+    bytes | None,
+    bytes | None,
+    str | None,
+    datetime,
+    datetime,
+    bool,
+]
+"""An event in the order of `EventColumns`."""
+
+
+class EventColumns(msgspec.Struct, frozen=True):
+    """The events of a batch, a sequence per column. `last`: the last one of its command."""
+
+    owner: Sequence[str] = ()
+    stream: Sequence[str] = ()
+    version: Sequence[int] = ()
+    topic: Sequence[str] = ()
+    state: Sequence[bytes] = ()
+    actor: Sequence[str | None] = ()
+    key_space: Sequence[str | None] = ()
+    key_digest: Sequence[bytes | None] = ()
+    fingerprint: Sequence[bytes | None] = ()
+    trace_id: Sequence[str | None] = ()
+    occurred_at: Sequence[datetime] = ()
+    recorded_at: Sequence[datetime] = ()
+    last: Sequence[bool] = ()
+
+    @classmethod
+    def of(cls, rows: Sequence[EventRow]) -> EventColumns:
+        """Rows turned into columns."""
+        return cls(*zip(*rows, strict=True))
 
 
 class HeadColumns(msgspec.Struct, kw_only=True):
-    """The heads after a batch, a list per column, sorted by stream."""
+    """The heads after a batch, a list per column, sorted by stream. `before` is the version that
+    they had (0: none), `at` the ordinal of their stream's last event."""
 
     owner: list[str] = msgspec.field(default_factory=list)
     stream: list[str] = msgspec.field(default_factory=list)
-    is_new: list[bool] = msgspec.field(default_factory=list)
+    before: list[int] = msgspec.field(default_factory=list)
     version: list[int] = msgspec.field(default_factory=list)
-    recorded_at: list[datetime | None] = msgspec.field(default_factory=list)
+    recorded_at: list[datetime] = msgspec.field(default_factory=list)
     at: list[int] = msgspec.field(default_factory=list)
     posted: list[int] = msgspec.field(default_factory=list)
     held: list[int] = msgspec.field(default_factory=list)
@@ -45,39 +80,118 @@ class HeadColumns(msgspec.Struct, kw_only=True):
     credit_limit: list[int] = msgspec.field(default_factory=list)
     status: list[str] = msgspec.field(default_factory=list)
     next_expiry_at: list[datetime | None] = msgspec.field(default_factory=list)
-    snapshot: list[str] = msgspec.field(default_factory=list)
+    snapshot: list[bytes] = msgspec.field(default_factory=list)
 
 
-_LITERALS: Final[dict[str, Callable[[Any], str]]] = {
-    "version": plain_array,
-    "last": plain_array,
-    "is_new": plain_array,
-    "at": plain_array,
-    "posted": plain_array,
-    "held": plain_array,
-    "debt": plain_array,
-    "credit_limit": plain_array,
-    "key_digest": bytea_array,
-    "fingerprint": bytea_array,
-    "occurred_at": time_array,
-    "recorded_at": time_array,
-    "next_expiry_at": time_array,
+class SeenColumns(msgspec.Struct, kw_only=True):
+    """Heads that were decided by and do not change. Version 0: there was none."""
+
+    owner: list[str] = msgspec.field(default_factory=list)
+    stream: list[str] = msgspec.field(default_factory=list)
+    version: list[int] = msgspec.field(default_factory=list)
+
+
+class KeyColumns(msgspec.Struct, kw_only=True):
+    """Idempotency keys that must not have been used."""
+
+    owner: list[str] = msgspec.field(default_factory=list)
+    key_space: list[str] = msgspec.field(default_factory=list)
+    key_digest: list[bytes] = msgspec.field(default_factory=list)
+
+
+class Writes(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a batch leaves in the database. `rows` are those of rarer tables."""
+
+    events: EventColumns
+    heads: HeadColumns
+    rows: dict[str, Any] = {}
+
+
+class Reliance(msgspec.Struct, frozen=True, kw_only=True):
+    """What a batch that took no locks relies on, to be verified with its append.
+
+    `number` names it on its connection and `after` the batch before it, if it was decided on what
+    that one leaves. `now` is what the database's clock was believed to say.
+    """
+
+    number: int
+    after: int | None
+    now: datetime
+    seen: SeenColumns
+    keys: KeyColumns
+
+
+NOTHING_SEEN: Final = SeenColumns()
+NO_KEYS: Final = KeyColumns()
+
+_TYPES: Final = {
+    "version": "bigint",
+    "last": "boolean",
+    "before": "bigint",
+    "at": "bigint",
+    "posted": "bigint",
+    "held": "bigint",
+    "debt": "bigint",
+    "credit_limit": "bigint",
+    "state": "bytea",
+    "snapshot": "bytea",
+    "key_digest": "bytea",
+    "fingerprint": "bytea",
+    "occurred_at": "timestamptz",
+    "recorded_at": "timestamptz",
+    "next_expiry_at": "timestamptz",
 }
+"""PostgreSQL's type of each column that is no text."""
+
+_BINARY: Final[dict[str, Callable[[Any], bytes]]] = {
+    "text": text_array,
+    "bigint": int_array,
+    "boolean": bool_array,
+    "bytea": bytea_array,
+    "timestamptz": time_array,
+}
+
+Columns = EventColumns | HeadColumns | SeenColumns | KeyColumns
 
 
 def append_values(
-    log: str, events: EventColumns, heads: HeadColumns, rows: dict[str, Any]
-) -> tuple[str | None, ...]:
-    """The parameters of `append_v1`."""
+    writes: Writes, relies_on: Reliance | None = None
+) -> tuple[str | bytes | None, ...]:
+    """The parameters of `append_v2`, as `Line` sends them."""
+    by = relies_on
     return (
-        log,
-        *(_literal(events, name) for name in events.__struct_fields__),
-        *(_literal(heads, name) for name in heads.__struct_fields__[:-1]),
-        str(SNAPSHOT_VERSION),
-        text_array(heads.snapshot),
-        msgspec.json.encode(rows).decode() if rows else None,
+        LOG,
+        int_value(by.number if by else 0),
+        int_value(by.after) if by and by.after is not None else None,
+        time_value(by.now) if by else None,
+        *_binary(by.seen if by else NOTHING_SEEN),
+        *_binary(by.keys if by else NO_KEYS),
+        *_binary(writes.events),
+        *_binary(writes.heads),
+        int_value(SNAPSHOT_VERSION),
+        msgspec.json.encode(writes.rows).decode() if writes.rows else None,
     )
 
 
-def _literal(columns: EventColumns | HeadColumns, name: str) -> str:
-    return _LITERALS.get(name, text_array)(getattr(columns, name))
+def plain_append(events: EventColumns) -> tuple[str, list[Any]]:
+    """A call of `append_v2` with events and no heads, for psycopg's own parameters."""
+    columns = (NOTHING_SEEN, NO_KEYS, events, HeadColumns())
+    typed = [
+        (type_of(name), list(getattr(each, name))) for each in columns for name in _names(each)
+    ]
+    arrays = ", ".join(f"%s::{kind}[]" for kind, _ in typed)
+    call = f"ledger.append_v2(%s, 0, null, null, {arrays}, {SNAPSHOT_VERSION}, null)"
+    return f"SELECT base FROM {call}", [LOG, *(values for _, values in typed)]  # noqa: S608
+
+
+def type_of(name: str) -> str:
+    """PostgreSQL's type of a column's elements."""
+    return _TYPES.get(name, "text")
+
+
+def _names(columns: Columns) -> tuple[str, ...]:
+    return columns.__struct_fields__
+
+
+def _binary(columns: Columns) -> list[bytes]:
+    return [_BINARY[type_of(name)](getattr(columns, name)) for name in _names(columns)]

@@ -1,13 +1,15 @@
 """States from events: accounts at any version, and heads that older code wrote.
 
 Each function is a conversation: it asks for rows by the names of `queries/past.sql` and gets them
-sent. So the writer (`run_steps`) and readers (`run_steps_async`) share it over their connections.
+sent. So the writer (`converse`), readers (`run_steps_async`) and the follower (`run_steps`) share
+it over their connections.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from datetime import UTC
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 from psycopg import AsyncRawCursor
@@ -62,21 +64,32 @@ def run_steps(steps: Steps[Result], fetch: Callable[[str, Values], list[Any]]) -
         return result
 
 
-async def run_steps_async(steps: Steps[Result], connection: Connection) -> Result:
-    """Hold the conversation over a connection of the pool."""
+async def converse(
+    steps: Steps[Result], fetch: Callable[[str, Values], Awaitable[list[Any]]]
+) -> Result:
+    """Hold the conversation in an event loop; `fetch` as in `run_steps`."""
     try:
         name, values = next(steps)
         while True:
-            name, values = steps.send(await fetch_past(connection, name, values))
+            name, values = steps.send(await fetch(SQL[name], values))
     except StopIteration as done:
         result: Result = done.value
         return result
 
 
+async def run_steps_async(steps: Steps[Result], connection: Connection) -> Result:
+    """Hold the conversation over a connection of the pool."""
+    return await converse(steps, partial(_fetch, connection))
+
+
 async def fetch_past(connection: Connection, name: str, values: Values) -> list[Any]:
     """The rows of one statement of `queries/past.sql`."""
+    return await _fetch(connection, SQL[name], values)
+
+
+async def _fetch(connection: Connection, statement: str, values: Values) -> list[Any]:
     cursor = AsyncRawCursor(connection)
-    await cursor.execute(SQL[name].encode(), values, binary=True)
+    await cursor.execute(statement.encode(), values, binary=True)
     return await cursor.fetchall()
 
 

@@ -22,9 +22,9 @@ _HOLD: Final = msgspec.json.Decoder(HoldState)
 _LOT: Final = msgspec.json.Decoder(Lot)
 
 
-def encode_state(state: AccountState | GenerationState | PolicyState | Lot | HoldState) -> str:
-    """A snapshot's text."""
-    return _ENCODER.encode(state).decode()
+def encode_state(state: AccountState | GenerationState | PolicyState | Lot | HoldState) -> bytes:
+    """A snapshot as it is stored: JSON."""
+    return _ENCODER.encode(state)
 
 
 def decode_account(snapshot: bytes, snapshot_version: int) -> AccountState:

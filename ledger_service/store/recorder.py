@@ -1,7 +1,7 @@
 """The store as the eventsourcing library knows one.
 
 Its notification log, subscriptions and tracking then serve whoever follows our log. Inserts go
-through the production `append_v1`; the library's own inserts would either lock the whole table
+through the production `append_v2`; the library's own inserts would either lock the whole table
 or hand out positions that become visible out of order.
 """
 
@@ -20,11 +20,10 @@ from eventsourcing.postgres import (
 )
 from psycopg.conninfo import conninfo_to_dict
 
-from ledger_service.store.columns import EventColumns, HeadColumns, append_values
+from ledger_service.store.columns import EventColumns, EventRow, plain_append
 
 SCHEMA: Final = "ledger"
 POLL_SECONDS: Final = 0.25
-_APPEND: Final = f"SELECT ledger.append_v1({', '.join(['%s'] * 29)})"
 
 
 def open_datastore(url: str) -> PostgresDatastore:
@@ -54,10 +53,11 @@ class LedgerRecorder(PostgresApplicationRecorder):
         """
         columns = _columns(stored_events)
         with self.datastore.get_connection() as connection, connection.cursor() as cursor:
-            cursor.execute(_APPEND, append_values("main", columns, HeadColumns(), {}))
+            statement, values = plain_append(columns)
+            cursor.execute(statement.encode(), values)
             row = cursor.fetchone()
             assert row is not None
-            base: int = row["append_v1"]
+            base: int = row["base"]
         return [base + ordinal for ordinal in range(1, len(stored_events) + 1)]
 
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> LedgerSubscription:
@@ -76,22 +76,14 @@ class LedgerSubscription(PostgresSubscription):
 
 
 def _columns(stored_events: Sequence[StoredEvent]) -> EventColumns:
-    columns, now = EventColumns(), datetime.now(UTC)
-    for stored in stored_events:
-        stream = str(stored.originator_id)
-        columns.owner.append(_owner(stream))
-        columns.stream.append(stream)
-        columns.version.append(stored.originator_version)
-        columns.topic.append(stored.topic)
-        columns.state.append(stored.state.decode())
-        columns.occurred_at.append(now)
-        columns.recorded_at.append(now)
-        columns.last.append(True)
-        for absent in (columns.actor, columns.key_space, columns.trace_id):
-            absent.append(None)
-        columns.key_digest.append(None)
-        columns.fingerprint.append(None)
-    return columns
+    now = datetime.now(UTC)
+    return EventColumns.of([_row(stored, now) for stored in stored_events])
+
+
+def _row(stored: StoredEvent, now: datetime) -> EventRow:
+    stream, version = str(stored.originator_id), stored.originator_version
+    nobody = (None, None, None, None, None)
+    return (_owner(stream), stream, version, stored.topic, stored.state, *nobody, now, now, True)
 
 
 def _owner(stream: str) -> str:

@@ -1,13 +1,13 @@
-"""The writer's connection: locks, loads and the append, as few round trips as they need.
+"""The writer's connections: locks, loads and the append, as few round trips as they need.
 
-One connection, one thread. psycopg's errors leave here as the ledger's own:
-`Contention` (reload and decide again), `ConnectionLost`, or `DatabaseUnfit` (no batch can be
-written now); anything else is a `StoreRefused`.
+psycopg's errors leave here as the ledger's own: `Contention` (reload and decide again),
+`ConnectionLost`, or `DatabaseUnfit` (no batch can be written now); anything else is a
+`StoreRefused`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -25,15 +25,12 @@ from ledger_service.domain.generation.state import Job
 from ledger_service.domain.ids import version_in
 from ledger_service.domain.world import DebitState, GrantFacts, HoldState, LotKey, debit_state
 from ledger_service.errors import Contention, Unavailable
-from ledger_service.store.arrays import bytea_array, plain_array, text_array
-from ledger_service.store.columns import EventColumns, HeadColumns, append_values
-from ledger_service.store.exchange import Exchange, Query
-from ledger_service.store.folding import Result, Steps, run_steps
+from ledger_service.store.binary import bytea_array, int_array, int_value, text_array
+from ledger_service.store.columns import Reliance, Writes, append_values
+from ledger_service.store.folding import Result, Steps, converse
 from ledger_service.store.heads import decode_hold, decode_lot
-from ledger_service.store.link import watched
+from ledger_service.store.line import Line, Query, Rows, open_line
 from ledger_service.store.statements import load_statements
-
-LOG: Final = "main"
 
 _SQL: Final = load_statements("writer")
 # Each of our statements looks rows up by key. A plan is made once per connection, perhaps while
@@ -42,12 +39,14 @@ _SESSION: Final = """
 SET timezone = 'UTC'; SET synchronous_commit = on; SET jit = off;
 SET lock_timeout = '1s'; SET statement_timeout = '5s';
 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
-SET idle_in_transaction_session_timeout = '2s'
+SET idle_in_transaction_session_timeout = '2s';
+-- PostgreSQL 17 and newer: no transaction of ours may last, whatever its client does.
+SELECT set_config('transaction_timeout', '8s', false)
+WHERE current_setting('server_version_num')::int >= 170000
 """
 _BEGIN: Final = Query("BEGIN")
 _COMMIT: Final = Query("COMMIT")
-# PostgreSQL 17 and newer: no transaction of ours may last, whatever its client does.
-_TRANSACTION_TIMEOUT: Final = "SET transaction_timeout = '8s'"
+_ROLLBACK: Final = Query("ROLLBACK")
 
 
 class ConnectionLost(Unavailable):
@@ -116,33 +115,65 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     policies: list[Head]
 
 
-class WritingConnection:
-    """One open connection for the writer. Raises `ConnectionLost` when it cannot be had."""
+class Looked(msgspec.Struct, frozen=True, kw_only=True):
+    """Heads as they were at the database's `now`; any of them may have changed since."""
 
-    def __init__(self, url: str) -> None:
-        try:
-            self._connection = psycopg.connect(watched(url), autocommit=True)
-            self._connection.execute(_SESSION.encode(), prepare=False)
-            if self._connection.info.server_version >= 170000:
-                self._connection.execute(_TRANSACTION_TIMEOUT, prepare=False)
-        except psycopg.OperationalError as error:
-            raise ConnectionLost(str(error), commit_sent=False) from None
-        self._exchange = Exchange(self._connection)
+    now: datetime
+    heads: list[Head]
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an append. `outcome` is `appended`, and `base` the position before its first
+    event; or says why nothing was written: `stale`, `used`, `clock` or `behind`."""
+
+    outcome: str
+    base: int
+    now: datetime
+
+
+class WritingConnection:
+    """One open connection for the writer; `connect` makes it.
+
+    From `begin` to `commit`, `end` or `rollback` it belongs to one batch. `append` and `look` may
+    be called again while earlier ones are on their way.
+    """
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    @property
+    def is_lost(self) -> bool:
+        """It is of no use any more."""
+        return self._line.is_broken
 
     def close(self) -> None:
         """Close it; never raises."""
-        self._connection.close()
+        self._line.close()
 
-    def begin(self, wanted: Wanted) -> Loaded:
+    def append(self, writes: Writes, relies_on: Reliance) -> Awaitable[Verdict]:
+        """Send what was decided without locks; the verdict comes when it is durable, or refused."""
+        query = Query(_SQL["append"], append_values(writes, relies_on))
+        return self._verdict(self._line.send(query))
+
+    async def _verdict(self, sent: Awaitable[list[Rows]]) -> Verdict:
+        with self._translated(commit_sent=True):
+            (((outcome, base, now),),) = await sent
+        return Verdict(outcome=outcome, base=base, now=now.astimezone(UTC))
+
+    async def look(self, streams: list[tuple[str, str]]) -> Looked:
+        """Heads (owner, stream) without locks."""
+        rows = await self._fetch("look", _columns(streams))
+        heads = [Head._make(row[1:]) for row in rows if row[1] is not None]
+        return Looked(now=rows[0][0].astimezone(UTC), heads=heads)
+
+    async def begin(self, wanted: Wanted) -> Loaded:
         """Open the transaction, lock the heads in the order of their streams, and load."""
         owners, spaces, digests = zip(*wanted.keys, strict=True) if wanted.keys else ((), (), ())
+        keys = (text_array(owners), text_array(spaces), bytea_array(digests))
         queries = [
             _BEGIN,
             Query(_SQL["lock_heads"], _columns(wanted.streams)),
-            Query(
-                _SQL["clock_and_keys"],
-                (text_array(owners), text_array(spaces), bytea_array(digests)),
-            ),
+            Query(_SQL["clock_and_keys"], keys),
             Query(_SQL["load_policies"], (text_array(wanted.policies),)),
         ]
         if wanted.jobs:
@@ -151,7 +182,7 @@ class WritingConnection:
             values = (text_array(wanted.subjects),)
             queries.append(Query(_SQL["load_subject_keys"], values))
         with self._translated(commit_sent=False):
-            _, heads, clock_and_keys, policies, *more = self._exchange.run(*queries)
+            _, heads, clock_and_keys, policies, *more = await self._line.send(*queries)
         subjects = more.pop() if wanted.subjects else []
         jobs = more.pop() if wanted.jobs else []
         return Loaded(
@@ -163,7 +194,7 @@ class WritingConnection:
             policies=[Head._make(row) for row in policies],
         )
 
-    def load_debits(self, wanted: Iterable[tuple[str, str]]) -> dict[str, DebitState | None]:
+    async def load_debits(self, wanted: Iterable[tuple[str, str]]) -> dict[str, DebitState | None]:
         """Debits by id; None for ids that name none of the owner's debits."""
         pairs = list(wanted)
         found: dict[str, DebitState | None] = {debit_id: None for _, debit_id in pairs}
@@ -175,91 +206,92 @@ class WritingConnection:
         if not located:
             return found
         owners, ids, versions = zip(*located, strict=True)
-        values = (text_array(owners), text_array(ids), plain_array(versions))
-        for debit_id, topic, state, given_back in self._fetch("load_debits", values):
+        values = (text_array(owners), text_array(ids), int_array(versions))
+        for debit_id, topic, state, given_back in await self._fetch("load_debits", values):
             event = decode(topic, state)
             if isinstance(event, CreditsDebited | HoldCaptured) and event.debit_id == debit_id:
                 found[debit_id] = debit_state(event, given_back)
         return found
 
-    def load_grants(self, wanted: Iterable[LotKey]) -> dict[LotKey, GrantFacts | None]:
+    async def load_grants(self, wanted: Iterable[LotKey]) -> dict[LotKey, GrantFacts | None]:
         """What made these grants, by (owner, id); None for ids that name no grant of the owner."""
         keys = list(wanted)
         found: dict[LotKey, GrantFacts | None] = dict.fromkeys(keys)
         versions = [version_in("grt", grant_id, owner) or 0 for owner, grant_id in keys]
-        values = (*_columns(keys), plain_array(versions))
-        for grant_id, owner, topic, state, recorded_at in self._fetch("load_grants", values):
+        values = (*_columns(keys), int_array(versions))
+        for grant_id, owner, topic, state, recorded_at in await self._fetch("load_grants", values):
             event = decode(topic, state)
             if isinstance(event, CreditsGranted | LotDerived) and event.grant_id == grant_id:
                 facts = GrantFacts(event=event, created_at=recorded_at.astimezone(UTC))
                 found[owner, grant_id] = facts
         return found
 
-    def load_derived(self, wanted: Iterable[LotKey]) -> dict[LotKey, tuple[LotKey, ...]]:
+    async def load_derived(self, wanted: Iterable[LotKey]) -> dict[LotKey, tuple[LotKey, ...]]:
         """Lots that came from these lots, whosever they are."""
         keys = list(wanted)
         found: dict[LotKey, list[LotKey]] = {key: [] for key in keys}
-        for home, origin, owner, grant_id in self._fetch("load_derived", _columns(keys)):
+        for home, origin, owner, grant_id in await self._fetch("load_derived", _columns(keys)):
             found[home, origin].append((owner, grant_id))
         return {key: tuple(lots) for key, lots in found.items()}
 
-    def load_holds(self, wanted: Iterable[tuple[str, str]]) -> dict[str, HoldState | None]:
+    async def load_holds(self, wanted: Iterable[tuple[str, str]]) -> dict[str, HoldState | None]:
         """Holds by id, open or not; None for ids that name none of the owner's."""
         keys = list(wanted)
         found: dict[str, HoldState | None] = {hold_id: None for _, hold_id in keys}
-        for hold_id, state in self._fetch("load_holds", _columns(keys)):
+        for hold_id, state in await self._fetch("load_holds", _columns(keys)):
             found[hold_id] = decode_hold(state)
         return found
 
-    def load_open_holds(self, owner: str, reference: str, most: int) -> dict[str, HoldState]:
+    async def load_open_holds(self, owner: str, reference: str, most: int) -> dict[str, HoldState]:
         """The oldest open holds with a reference, by id."""
-        rows = self._fetch("load_open_holds", (owner, reference, str(most)))
+        rows = await self._fetch("load_open_holds", (owner, reference, int_value(most)))
         return {hold_id: decode_hold(state) for hold_id, state in rows}
 
-    def load_lots(self, wanted: Iterable[tuple[str, str]]) -> dict[str, list[Lot]]:
+    async def load_lots(self, wanted: Iterable[tuple[str, str]]) -> dict[str, list[Lot]]:
         """Lots (owner, grant id) by owner."""
-        return self._lots("load_lots", _columns(list(wanted)))
+        return await self._lots("load_lots", _columns(list(wanted)))
 
-    def load_lots_beyond(self, owners: list[str]) -> dict[str, list[Lot]]:
+    async def load_lots_beyond(self, owners: list[str]) -> dict[str, list[Lot]]:
         """All live lots beyond the heads of these accounts, by owner."""
-        return self._lots("load_lots_beyond", (text_array(owners),))
+        return await self._lots("load_lots_beyond", (text_array(owners),))
 
-    def converse(self, steps: Steps[Result]) -> Result:
+    async def converse(self, steps: Steps[Result]) -> Result:
         """States from events, under the same locks."""
-        return run_steps(steps, self._ask)
+        return await converse(steps, self._ask)
 
-    def commit(self, events: EventColumns, heads: HeadColumns, rows: dict[str, Any]) -> int:
-        """Append and commit in one round trip; returns the position before the first event."""
-        values = append_values(LOG, events, heads, rows)
+    async def commit(self, writes: Writes) -> int:
+        """Append and commit what was decided under locks; returns the position before the first
+        event."""
+        query = Query(_SQL["append"], append_values(writes))
         with self._translated(commit_sent=True):
-            ((base,),), _ = self._exchange.run(Query(_SQL["append"], values), _COMMIT)
+            (((outcome, base, _),), _) = await self._line.send(query, _COMMIT)
+        assert outcome == "appended", outcome
         assert isinstance(base, int)
         return base
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """Commit a transaction that has nothing to append."""
         with self._translated(commit_sent=False):
-            self._exchange.run(_COMMIT)
+            await self._line.send(_COMMIT)
 
-    def rollback(self) -> None:
+    async def rollback(self) -> None:
         """Give the locks back; never raises."""
         try:
-            if not self._connection.closed:
-                self._connection.execute("ROLLBACK")
+            await self._line.send(_ROLLBACK)
         except psycopg.Error:
-            self._connection.close()
+            self.close()
 
-    def _fetch(self, name: str, values: tuple[str, ...]) -> list[Any]:
-        return self._ask(_SQL[name], values)
+    async def _fetch(self, name: str, values: tuple[str | bytes, ...]) -> Rows:
+        return await self._ask(_SQL[name], values)
 
-    def _ask(self, statement: str, values: tuple[str, ...]) -> list[Any]:
+    async def _ask(self, statement: str, values: tuple[str | bytes, ...]) -> Rows:
         with self._translated(commit_sent=False):
-            (rows,) = self._exchange.run(Query(statement, values))
+            (rows,) = await self._line.send(Query(statement, values))
         return rows
 
-    def _lots(self, name: str, values: tuple[str, ...]) -> dict[str, list[Lot]]:
+    async def _lots(self, name: str, values: tuple[bytes, ...]) -> dict[str, list[Lot]]:
         lots: dict[str, list[Lot]] = {}
-        for owner, state in self._fetch(name, values):
+        for owner, state in await self._fetch(name, values):
             lots.setdefault(owner, []).append(decode_lot(state))
         return lots
 
@@ -274,7 +306,7 @@ class WritingConnection:
         except (pg.AdminShutdown, pg.IdleInTransactionSessionTimeout) as error:
             raise ConnectionLost(str(error), commit_sent=commit_sent) from None
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            if self._connection.closed or self._connection.broken:
+            if self._line.is_broken:
                 raise ConnectionLost(str(error), commit_sent=commit_sent) from None
             raise DatabaseUnfit(str(error)) from None
         except pg.ReadOnlySqlTransaction as error:
@@ -283,7 +315,16 @@ class WritingConnection:
             raise StoreRefused(str(error)) from None
 
 
-def _columns(pairs: list[tuple[str, str]]) -> tuple[str, str]:
+async def connect(url: str) -> WritingConnection:
+    """A connection for writing. Raises `ConnectionLost` when it cannot be had."""
+    try:
+        line = await open_line(url, _SESSION)
+    except psycopg.OperationalError as error:
+        raise ConnectionLost(str(error), commit_sent=False) from None
+    return WritingConnection(line)
+
+
+def _columns(pairs: list[tuple[str, str]]) -> tuple[bytes, bytes]:
     return text_array([first for first, _ in pairs]), text_array([second for _, second in pairs])
 
 

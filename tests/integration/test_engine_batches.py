@@ -13,12 +13,12 @@ from msgspec.structs import replace
 from ledger_service.domain.account.holds import RELEASES_MAX
 from ledger_service.domain.commands import DebitCredits, PlaceHold, ReleaseHold, ReleaseHolds
 from ledger_service.domain.events.holds import HoldPlaced, HoldsReleased
-from ledger_service.engine.batch import Batch
+from ledger_service.engine.locked import LockedBatch
 from ledger_service.engine.submission import Done, Submission
 from ledger_service.engine.tickets import Result, Ticket
 from ledger_service.errors import Rejected
 from ledger_service.store.vault import Vault
-from ledger_service.store.writing import WritingConnection
+from ledger_service.store.writing import connect
 from tests.fixtures.engines import MASTER_KEY, OWNER, grant, key, running_engine, submission
 from tests.fixtures.services import Database
 
@@ -31,9 +31,9 @@ def in_one_batch(database: Database, *submissions: Submission) -> list[Result]:
     async def together() -> list[Result]:
         futures = asyncio.get_running_loop().create_future
         tickets = [Ticket(each, futures()) for each in submissions]
-        with closing(WritingConnection(database.url)) as connection:
-            batch = Batch(tickets, connection, Vault(MASTER_KEY))
-            found = dict(batch.run())
+        with closing(await connect(database.url)) as connection:
+            batch = LockedBatch(tickets, connection, Vault(MASTER_KEY))
+            found = dict(await batch.run())
         return [found[ticket] for ticket in tickets]
 
     return asyncio.run(together())

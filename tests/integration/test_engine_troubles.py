@@ -13,13 +13,13 @@ from msgspec.structs import replace
 from contracts.limits import UNREPORTED_CLAIMS_MAX
 from ledger_service.domain.commands import ClaimGeneration, DebitCredits, RequestGeneration
 from ledger_service.domain.events.account import CreditsDebited
-from ledger_service.engine.batch import Batch
+from ledger_service.engine.locked import LockedBatch
 from ledger_service.engine.submission import Done
 from ledger_service.engine.tickets import Ticket
 from ledger_service.errors import OutcomeUnknown, Unavailable
 from ledger_service.store.heads import SNAPSHOT_VERSION, decode_account, encode_state
 from ledger_service.store.vault import Vault
-from ledger_service.store.writing import WritingConnection
+from ledger_service.store.writing import connect
 from tests.fixtures.engines import (
     MASTER_KEY,
     OWNER,
@@ -144,8 +144,8 @@ def test_time_never_goes_back_on_a_stream(database: Database) -> None:
     async def together() -> None:
         futures = asyncio.get_running_loop().create_future
         tickets = [Ticket(submission(command), futures()) for command in (spend, claim)]
-        with closing(WritingConnection(database.url)) as connection:
-            Batch(tickets, connection, Vault(MASTER_KEY)).run()
+        with closing(await connect(database.url)) as connection:
+            await LockedBatch(tickets, connection, Vault(MASTER_KEY)).run()
 
     asyncio.run(together())
     times = rows(
@@ -165,6 +165,6 @@ def set_ahead(database: Database, owner: str) -> None:
         ahead = replace(state, recorded_at=state.recorded_at + timedelta(hours=1))
         connection.execute(
             "UPDATE ledger.heads SET snapshot = %s WHERE stream = %s",
-            [encode_state(ahead).encode(), owner],
+            [encode_state(ahead), owner],
         )
         connection.execute("UPDATE ledger.jobs SET unreported = %s", [UNREPORTED_CLAIMS_MAX])

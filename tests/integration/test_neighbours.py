@@ -30,8 +30,9 @@ def test_an_unreadable_account_fails_alone(database: Database, damage: str, erro
     async def scenario() -> Counter[str]:
         async with running_engine(database.url) as engine:
             await asyncio.gather(*[grant(engine, 100, owner) for owner in [BAD, *GOOD]])
-            with database.connect() as connection:
-                connection.execute(damage.encode())
+        with database.connect() as connection:
+            connection.execute(damage.encode())
+        async with running_engine(database.url) as engine:  # one that has not seen it whole
             spends = [spend(engine, owner) for _ in range(5) for owner in [*GOOD, BAD, BAD]]
             return Counter(await asyncio.gather(*spends))
 

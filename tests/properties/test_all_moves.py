@@ -6,9 +6,11 @@ here is what no single command shows.
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from ledger_service.domain.account import spending
 from ledger_service.domain.account.balance import available, is_partial
 from ledger_service.domain.account.entries import movement_of
 from ledger_service.domain.account.settle import next_due
@@ -44,6 +46,18 @@ def test_nothing_comes_from_nothing(policy: Policy, history: list[Move]) -> None
                 assert state.debt == 0
                 assert not any(lot.free for lot in state.lots)
         assert came == went
+
+
+@given(policies(), histories())
+def test_the_short_way_ends_where_the_long_one_does(policy: Policy, history: list[Move]) -> None:
+    """Plain spends and holds skip what cannot matter to them: nothing that they do tells."""
+    short, long = Player(MemoryLedger(policy)), Player(MemoryLedger(policy))
+    for move in history:
+        outcomes = short.play(move)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(spending, "is_plain", lambda state, now: False)
+            assert long.play(move) == outcomes
+        assert stored(short.ledger) == stored(long.ledger)
 
 
 @given(policies(), histories())

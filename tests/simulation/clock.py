@@ -17,6 +17,7 @@ from typing import Any, Final
 from job_worker import carrying, pulling
 from job_worker.steps import find, poll, submit
 from ledger_service import clockwork
+from ledger_service.engine import locked_lane
 
 BEGINNING: Final = datetime(2030, 1, 30, 22, tzinfo=UTC)
 """Near the end of a month and of a day, so that windows and periods turn over soon."""
@@ -91,6 +92,7 @@ def virtual_time(worker: Clock, ledger: Clock, chance: Random) -> Iterator[None]
         (poll, "datetime", worker),
         (pulling, "random", chance),
         (clockwork, "datetime", ledger),
+        (locked_lane, "random", chance),
     ]
     before = [getattr(module, name) for module, name, _ in places]
     for module, name, ours in places:

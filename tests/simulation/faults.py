@@ -58,6 +58,10 @@ KINDS: Final = {
 """Kinds of faults with the chance of each at an opportunity."""
 
 
+CONSEQUENCES: Final = ("append_stale", "append_used", "append_behind", "append_clock")
+"""What faults lead to where several processes write: appends without locks that are refused."""
+
+
 class Faults:
     """Draws faults from the seed. Each history has its own mixture of kinds, some much likelier
     than usual and some left out: faults hide behind one another."""

@@ -6,17 +6,19 @@ that replays them, and added up by hand beside it.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from msgspec.structs import replace
 
+from contracts.api.accounts import AccountStatus
 from contracts.problems import ProblemCode
 from ledger_service.audit.compare import differences
 from ledger_service.audit.fold import Fold
 from ledger_service.domain.account.entries import movement_of
 from ledger_service.domain.account.equations import check_equations
 from ledger_service.domain.account.state import NO_OVERFLOW, AccountState, burn_key
-from ledger_service.domain.commands import VoidCommand
+from ledger_service.domain.commands import DebitCredits, PlaceHold, RequestGeneration, VoidCommand
 from ledger_service.domain.events import decode, encode
 from ledger_service.domain.events.account import (
     AccountEvent,
@@ -30,10 +32,12 @@ from ledger_service.domain.ids import is_policy
 from ledger_service.engine.submission import Done, Submission
 from ledger_service.errors import CorruptHistory, LedgerError, OutcomeUnknown, Rejected, Unavailable
 from ledger_service.store.heads import decode_account, decode_generation, decode_lot
+from tests.simulation.connection import CLOCK_SET_BACK
 from tests.simulation.ledger import BugCatcher
 from tests.simulation.tables import EventRow, Tables
 from tests.simulation.trace import Trace, Violation
 
+_OF_KEYS = (ProblemCode.IDEMPOTENCY_KEY_REUSED, ProblemCode.COMMAND_VOIDED)
 Answer = tuple[str, int, int, bytes]
 """Stream, version, position and the event's bytes: replies are rendered from these."""
 
@@ -52,6 +56,8 @@ class Judges:
         self._traces: set[str] = set()
         self._denied: set[str] = set()
         self._answers: dict[tuple[str, str, str], Answer] = {}
+        self._used_at: dict[tuple[str, str, bytes], datetime] = {}
+        self._states: dict[str, list[tuple[datetime, AccountState]]] = {}
 
     # After every commit.
 
@@ -82,6 +88,7 @@ class Judges:
             if key in self._keys:
                 raise Violation("keys", f"a key of {row.owner} was used twice")
             self._keys.add(key)
+            self._used_at[key] = self._tables.now()
         if row.trace_id in self._denied:
             raise Violation("answers", f"{row.topic} of a command that certainly failed")
         self._traces.add(row.trace_id or "")
@@ -125,6 +132,7 @@ class Judges:
         self._judge_account(owner, self._whole(owner))
 
     def _judge_account(self, owner: str, state: AccountState) -> None:
+        self._states.setdefault(owner, []).append((self._tables.now(), state))
         if state != self._fold.accounts[owner]:
             raise Violation("heads", f"{owner} is not what its events say")
         if state.merged_into and (state.debt or any(lot.free for lot in state.lots)):
@@ -181,6 +189,8 @@ class Judges:
             return self._judge_answer(submission, result)
         if isinstance(result, Unavailable) and "contention" in str(result):
             raise Violation("liveness", f"{_asked(submission)} was never decided")
+        if isinstance(result, Rejected):
+            self._judge_refusal(submission, result)
         if isinstance(result, Unavailable | Rejected):
             if submission.trace_id in self._traces:
                 raise Violation("answers", f"{result!r} to a command that was applied")
@@ -188,6 +198,23 @@ class Judges:
         elif not isinstance(result, OutcomeUnknown):
             raise Violation("bugs", repr(result))
         return None
+
+    def _judge_refusal(self, submission: Submission, refused: Rejected) -> None:
+        """Refused is only what has not been done, and cannot be."""
+        command = submission.command
+        if command.key is not None and refused.code not in _OF_KEYS:
+            key = (command.owner, command.key.space, command.key.digest)
+            if key in self._used_at and self._used_at[key] < submission.occurred_at:
+                raise Violation("replays", f"{_asked(submission)}: refused, and had been done")
+        is_spend = isinstance(command, DebitCredits | PlaceHold | RequestGeneration)
+        if is_spend and refused.code is ProblemCode.INSUFFICIENT_CREDITS:
+            asked_at, required = submission.occurred_at, refused.fields["required"]
+            states = self._states.get(command.owner, [])
+            before = [state for at, state in states if at <= asked_at][-1:]
+            since = [state for at, state in states if at > asked_at]
+            certain = [_certain(state, asked_at, self._tables.now()) for state in before + since]
+            if before and min(certain) >= required:
+                raise Violation("refusals", f"{_asked(submission)}: there was enough all the time")
 
     def _judge_answer(self, submission: Submission, done: Done) -> None:
         key, answer = submission.command.key, done.answer
@@ -285,6 +312,20 @@ class Judges:
         for generation_id, times in accepted.items():
             if times > 1:
                 raise Violation("submits", f"{generation_id} runs {times} times at the provider")
+
+
+def _certain(state: AccountState, since: datetime, until: datetime) -> int:
+    """What anybody could spend between two instants, whatever they spend it on."""
+    if state.status is not AccountStatus.ACTIVE:
+        return 0
+    lots = [
+        lot.free
+        for lot in state.lots
+        if not lot.restrict_to
+        and lot.effective_at <= since - CLOCK_SET_BACK
+        and (lot.expires_at is None or lot.expires_at > until)
+    ]
+    return sum(lots) + state.credit_limit - state.debt - state.held_on_credit
 
 
 class _Statements:

@@ -1,29 +1,30 @@
-"""The ledger's processes: real inboxes, tickets, writers and batches on the loop's own time."""
+"""The ledger's processes: real engines over connections in memory, on the loop's own time."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import itertools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
-from contracts.limits import WRITE_WAIT_SECONDS
 from ledger_service.domain.commands import Command
-from ledger_service.engine import writer
-from ledger_service.engine.batch import _wanted
+from ledger_service.engine.engine import Engine
 from ledger_service.engine.submission import Done, Submission
-from ledger_service.engine.tickets import Inbox, Results, Stage, Ticket
-from ledger_service.errors import LedgerError, OutcomeUnknown, Unavailable
+from ledger_service.engine.tickets import Results
+from ledger_service.engine.writer import Connect
+from ledger_service.errors import LedgerError, Unavailable
 from ledger_service.store.vault import Sealed, Vault
+from ledger_service.store.writing import WritingConnection
 from tests.simulation.clock import Clock, VirtualLoop
-from tests.simulation.connection import MemoryConnection, ProcessKilled
+from tests.simulation.connection import MemoryConnection, Server
 from tests.simulation.faults import Faults
-from tests.simulation.tables import Place, Tables
+from tests.simulation.tables import Tables
 from tests.simulation.trace import Trace, Violation
 
 PROCESSES: Final = (1, 2, 2, 3)
@@ -56,109 +57,69 @@ class PlainVault(Vault):
         return Sealed(owner, hashlib.sha256(text).digest(), plain)
 
 
+class JudgedEngine(Engine):
+    """Every outcome is judged, whether or not anybody still waits for it."""
+
+    def __init__(self, ledger: Ledger, connect: Connect) -> None:
+        super().__init__("", ledger.vault, connect)
+        self._ledger = ledger
+
+    def die(self) -> None:
+        """It does nothing any more."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+
+    def _deliver(self, results: Results) -> None:
+        for ticket, result in results:
+            self._ledger.judge_result(ticket.submission, result)
+        super()._deliver(results)
+
+
 class Process:
-    """One process: what `Engine` is with a thread, without one."""
+    """One process with its engine and its connections."""
 
     def __init__(self, ledger: Ledger, number: int) -> None:
         self._ledger = ledger
         self.number = number
         self.is_alive = True
-        self.is_settling = False
-        self.inbox = Inbox()
-        self._waiting: dict[Ticket, None] = {}
-        self._is_busy = False
-        self._writer = writer.Writer(
-            "", ledger.vault, self.inbox, self._deliver,
-            connect=lambda _: MemoryConnection(ledger.tables, ledger.faults, self._step_aside),
-            pause=lambda _: None,
-        )  # fmt: skip
+        self._engine = JudgedEngine(ledger, self._connect)
+        self._is_started = False
+        self._connections: list[MemoryConnection] = []
+        self._death: asyncio.Future[None] = ledger.loop.create_future()
 
     async def submit(self, submission: Submission) -> Done:
         """As `Engine.submit`; raises `ConnectionBroken` when the process dies meanwhile."""
-        loop = self._ledger.loop
-        ticket = Ticket(submission, loop.create_future())
-        self.inbox.put(ticket)
-        self._waiting[ticket] = None
-        timer = loop.call_later(WRITE_WAIT_SECONDS, self._give_up, ticket)
-        self._wake()
+        if not self._is_started:
+            self._is_started = True
+            await self._engine.start()
+        asked = self._ledger.loop.create_task(self._engine.submit(submission))
+        await asyncio.wait((asked, self._death), return_when=asyncio.FIRST_COMPLETED)
+        if not asked.done():
+            asked.cancel()
+            raise ConnectionBroken
         try:
-            return await ticket.future
-        finally:
-            timer.cancel()
-            self._waiting.pop(ticket, None)
+            return asked.result()
+        except Unavailable as error:
+            self._ledger.judge_result(submission, error)
+            raise
 
-    def waits_for(self) -> set[Place]:
-        """Streams that its next batch would lock."""
-        return set(_wanted(list(self.inbox._tickets)).streams)
-
-    def commit_now(self) -> None:
-        """Take what waits, and settle it at once."""
-        self._settle(self.inbox.take_now(writer.BATCH_MAX))
-
-    def _wake(self) -> None:
-        if not self._is_busy:
-            self._is_busy = True
-            self._later(0.0, 0.01, self._take)
-
-    def _take(self) -> None:
-        tickets = self.inbox.take_now(writer.BATCH_MAX)
-        slow = self._ledger.faults.strikes("slow_commit")
-        self._later(*((3.0, 6.0) if slow else (0.001, 0.02)), self._finish, tickets)
-
-    def _finish(self, tickets: list[Ticket]) -> None:
-        self._settle(tickets)
-        self._is_busy = False
-        if any(ticket.stage is not Stage.WITHDRAWN for ticket in self._waiting):
-            self._wake()
-
-    def _settle(self, tickets: list[Ticket]) -> None:
-        if not tickets or not self.is_alive:
+    def die(self) -> None:
+        """`kill -9`: its transactions are rolled back, its callers hear nothing."""
+        if not self.is_alive:
             return
-        self.is_settling = True
-        try:
-            self._writer.settle(tickets)
-        except ProcessKilled:
-            self._die()
-        self.is_settling = False
-        self._ledger.committed()
-
-    def _step_aside(self, locked: Iterable[Place]) -> None:
-        """Let another process commit first, if no lock would make it wait for us."""
-        for other in self._ledger.processes:
-            is_free = other.is_alive and not other.is_settling
-            if is_free and not other.waits_for() & set(locked):
-                other.commit_now()
-
-    def _deliver(self, results: Results) -> None:
-        for ticket, result in results:
-            self._ledger.judge_result(ticket.submission, result)
-            if ticket.future.done():
-                continue
-            if isinstance(result, Done):
-                ticket.future.set_result(result)
-            else:
-                ticket.future.set_exception(result)
-
-    def _give_up(self, ticket: Ticket) -> None:
-        if ticket.future.done():
-            return
-        if self.inbox.withdraw(ticket):
-            error: LedgerError = Unavailable("the database does not answer")
-            self._ledger.judge_result(ticket.submission, error)
-        else:
-            error = OutcomeUnknown()
-        ticket.future.set_exception(error)
-
-    def _die(self) -> None:
         self.is_alive = False
         self._ledger.trace.add("ledger", self.number, "was killed")
-        for ticket in self._waiting:
-            if not ticket.future.done():
-                ticket.future.set_exception(ConnectionBroken())
+        self._engine.die()
+        for connection in self._connections:
+            connection.die()
+        self._death.set_result(None)
         self._ledger.loop.call_later(RESTART_SECONDS, self._ledger.restart, self.number)
 
-    def _later(self, least: float, most: float, callback: Callable[..., None], *args: Any) -> None:
-        self._ledger.loop.call_later(self._ledger.chance.uniform(least, most), callback, *args)
+    async def _connect(self, _: str) -> WritingConnection:
+        await self._ledger.server.work()
+        connection = MemoryConnection(self._ledger.server, self)
+        self._connections.append(connection)
+        return connection
 
 
 class Ledger:
@@ -181,6 +142,8 @@ class Ledger:
         self.on_violation: Callable[[Violation], None] = _raise
         self.results = 0
         self._submissions = itertools.count()
+        self._dead: list[Process] = []
+        self.server = Server(tables, faults, chance, self.committed)
         self.processes = [Process(self, number) for number in range(chance.choice(PROCESSES))]
 
     async def submit(
@@ -219,6 +182,7 @@ class Ledger:
 
     def restart(self, number: int) -> None:
         """A new process in the place of one that died."""
+        self._dead.append(self.processes[number])  # its tasks wait for ever, and are not collected
         self.processes[number] = Process(self, number)
 
     def committed(self) -> None:

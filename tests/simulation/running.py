@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from tests.simulation.faults import KINDS
+from tests.simulation.faults import CONSEQUENCES, KINDS
 from tests.simulation.history import Failed, History, Summary
 
 ENOUGH: Final = 200
@@ -44,7 +44,9 @@ class Total(msgspec.Struct, kw_only=True):
     @property
     def never_fired(self) -> list[str]:
         """Kinds of faults that should have fired by now, and did not."""
-        return [kind for kind in KINDS if not self.fired[kind]] if self.histories >= ENOUGH else []
+        if self.histories < ENOUGH:
+            return []
+        return [kind for kind in (*KINDS, *CONSEQUENCES) if not self.fired[kind]]
 
 
 def run_histories(

@@ -14,7 +14,7 @@ import msgspec
 from contracts.api.generations import GenerationStatus
 from ledger_service.domain.generation.state import Job
 from ledger_service.errors import Contention
-from ledger_service.store.columns import EventColumns, HeadColumns
+from ledger_service.store.columns import EventColumns, HeadColumns, Writes
 from ledger_service.store.heads import SNAPSHOT_VERSION
 from ledger_service.store.statements import load_statements
 from ledger_service.store.writing import Head, StoreRefused
@@ -85,14 +85,14 @@ class Tables:
 
     # Writing.
 
-    def append(self, events: EventColumns, heads: HeadColumns, rows: dict[str, Any]) -> int:
+    def append(self, writes: Writes) -> int:
         """All of a batch or, with `Contention` or `StoreRefused`, nothing of it."""
         base = len(self.events)
-        new_events = self._new_events(base, events)
-        new_heads = self._new_heads(heads)
+        new_events = self._new_events(base, writes.events)
+        new_heads = self._new_heads(writes.heads)
         self._check_events(new_events)
-        self._check_rows(rows)
-        self.put_rows(rows)
+        self._check_rows(writes.rows)
+        self.put_rows(writes.rows)
         for place, row in new_heads.items():
             self.heads[place] = row
         self.put_events(new_events)
@@ -134,7 +134,7 @@ class Tables:
         )  # fmt: skip
         rows = []
         for ordinal, (owner, stream, version, topic, state, *more) in enumerate(columns, 1):
-            row = (base + ordinal, owner, stream, version, topic, state.encode(), *more)
+            row = (base + ordinal, owner, stream, version, topic, state, *more)
             rows.append(EventRow._make(row))
         return rows
 
@@ -142,12 +142,12 @@ class Tables:
         found = {}
         for n, stream in enumerate(heads.stream):
             place = (heads.owner[n], stream)
-            if heads.is_new[n] and place in self.heads:
+            if not heads.before[n] and place in self.heads:
                 raise Contention("heads_pkey")
-            _check(heads.is_new[n] or place in self.heads, "a head to update is missing")
+            _check(heads.before[n] == self.version_of(place), "a head to update is missing")
             balances = (heads.posted[n], heads.held[n], heads.debt[n])
             _check(min(balances[1:]) >= 0 and heads.credit_limit[n] >= 0, "heads: below zero")
-            head = Head(stream, heads.version[n], SNAPSHOT_VERSION, heads.snapshot[n].encode())
+            head = Head(stream, heads.version[n], SNAPSHOT_VERSION, heads.snapshot[n])
             found[place] = HeadRow(head, *balances, heads.next_expiry_at[n])
         return found
 
@@ -183,6 +183,11 @@ class Tables:
             _check(job.due_at is not None or _is_final(job.status), "jobs_never_stuck")
 
     # Reading, as the named statements do.
+
+    def version_of(self, place: Place) -> int:
+        """The version of a head; 0: there is none."""
+        row = self.heads.get(place)
+        return row.head.version if row else 0
 
     def execute(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
         """The rows that a statement of the clockwork or of the replay answers with."""

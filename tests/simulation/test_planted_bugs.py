@@ -19,13 +19,14 @@ from ledger_service.domain.events.account import LotDerived
 from ledger_service.domain.events.holds import HoldExpired
 from ledger_service.domain.generation import endings
 from ledger_service.engine.loading import Loader
-from ledger_service.store.columns import EventColumns, HeadColumns
+from ledger_service.store.columns import NO_KEYS, NOTHING_SEEN, Reliance, Writes
 from tests.simulation import history
+from tests.simulation.connection import MemoryConnection
 from tests.simulation.history import Failed, History
 from tests.simulation.running import be_quiet
 from tests.simulation.tables import EventRow, Place, Tables
 
-SEEDS = range(120)
+SEEDS = range(160)
 """Histories within which a planted bug must have been found."""
 
 
@@ -53,11 +54,11 @@ class SkipsPositions(Tables):
 class LosesAnAcknowledgedCommit(Tables):
     """A commit is acknowledged, and is not there."""
 
-    def append(self, events: EventColumns, heads: HeadColumns, rows: dict[str, Any]) -> int:
+    def append(self, writes: Writes) -> int:
         """Every now and then."""
         if len(self.events) % 7 == 6:
             return len(self.events)
-        return super().append(events, heads, rows)
+        return super().append(writes)
 
 
 class LosesTheEndOfACommand(Tables):
@@ -71,10 +72,10 @@ class LosesTheEndOfACommand(Tables):
 class LosesAnUpdate(Tables):
     """A head is not written."""
 
-    def append(self, events: EventColumns, heads: HeadColumns, rows: dict[str, Any]) -> int:
+    def append(self, writes: Writes) -> int:
         """The events are."""
         before = dict(self.heads)
-        base = super().append(events, heads, rows)
+        base = super().append(writes)
         if len(before) > 2 and len(self.events) % 9 == 8:
             self.heads = before | {p: row for p, row in self.heads.items() if p not in before}
         return base
@@ -235,3 +236,30 @@ def test_a_bug_that_nobody_foresaw_is_found(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(moving, "record_arrival", broken)
     assert judge_of() == "bugs"
+
+
+@pytest.mark.parametrize(
+    ("unverified", "judges"),
+    [
+        # What comes behind a batch that failed was decided on what never was.
+        ({"after": None}, {"heads", "endings"}),
+        # A refusal was decided on a head that was not the newest any more.
+        ({"seen": NOTHING_SEEN}, {"refusals"}),
+        # A repetition that can no longer be carried out is refused, though it was done.
+        ({"keys": NO_KEYS}, {"replays"}),
+    ],
+)
+def test_an_append_that_does_not_verify_is_found(
+    unverified: dict[str, Any], judges: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is decided without locks is only as good as what its append verifies."""
+    careful = MemoryConnection._append
+
+    async def careless(
+        connection: MemoryConnection, holder: object, writes: Writes, by: Reliance
+    ) -> Any:
+        return await careful(connection, holder, writes, replace(by, **unverified))
+
+    monkeypatch.setattr(MemoryConnection, "_append", careless)
+    monkeypatch.setattr(history, "QUIET_SECONDS_MAX", 300.0)
+    assert judge_of() in judges

@@ -36,12 +36,13 @@ def plan_spend(
     wanted = amount
     slices = []
     for lot in in_burn_order(state, promotional_first=promotional_first):
-        if wanted == 0:
-            break
-        if lot.free > 0 and lot.is_spendable(now) and lot.fits(tags):
-            taken = min(lot.free, wanted)
+        free = lot.remaining - lot.held
+        if free > 0 and lot.is_spendable(now) and lot.fits(tags):
+            taken = free if free < wanted else wanted
             slices.append(Slice(lot.grant_id, taken))
             wanted -= taken
+            if wanted == 0:
+                break
     headroom = credit_left(state)
     if wanted > 0 or headroom < 0:
         spendable = _spendable(state, tags, now) + headroom

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from contracts.limits import HOLD_TTL_MAX_SECONDS
 from contracts.problems import ProblemCode
 from ledger_service.domain.account.freed import need_to_free, settle_freed
+from ledger_service.domain.account.plain import sole_event
 from ledger_service.domain.account.settle import settle_first
-from ledger_service.domain.account.spending import Cover, cover_spend
+from ledger_service.domain.account.spending import Cover, cover_spend, plain_spend
 from ledger_service.domain.account.standing import NO_SUCH_ACCOUNT
 from ledger_service.domain.commands import (
     CaptureHold,
@@ -36,7 +37,7 @@ from ledger_service.domain.events.holds import (
     HoldsReleased,
 )
 from ledger_service.domain.finishing import finish
-from ledger_service.domain.ids import version_in
+from ledger_service.domain.ids import make_id, version_in
 from ledger_service.domain.world import HoldState, Need, Outcome, Refusal, World, one
 
 RELEASES_MAX: Final = 1_000
@@ -59,36 +60,55 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
 
 def decide_hold(world: World, command: PlaceHold, now: datetime) -> Outcome:
     """Set aside what a debit would take."""
+    state = world.accounts[command.owner]
+    spend = plain_spend(world, command, now)
+    if state is None or spend is None:
+        return hold_in_full(world, command, now)
+    ttl = world.policy_of(command.owner).hold_ttl
+    held = _placed(command, Cover(spend=spend, limits=()), ttl, now, state.version + 1)
+    return sole_event(command, state, _placing(held), now, http_status=201, hold=held)
+
+
+def hold_in_full(world: World, command: PlaceHold, now: datetime) -> Outcome:
+    """The long way, right for every account."""
     draft, owner = Draft(world, command, now), command.owner
     cover = cover_spend(draft, owner, command.amount, command.tags, command.spender)
     if not isinstance(cover, Cover):
         return cover
-    ttl = min(command.ttl or draft.policy.hold_ttl, _TTL_MAX)
+    held = _placed(command, cover, draft.policy.hold_ttl, now, draft.next_version(owner))
+    draft.record(owner, _placing(held))
+    draft.answer_here()
+    draft.keep_hold(held)
+    return finish(draft, http_status=201)
+
+
+def _placed(
+    command: PlaceHold, cover: Cover, ttl: timedelta, now: datetime, version: int
+) -> HoldState:
     hold = HoldAfter(
-        hold_id=draft.next_id("hld", owner),
+        hold_id=make_id("hld", now, command.owner, version),
         amount=command.amount,
         status="open",
-        expires_at=now + ttl,
+        expires_at=now + min(command.ttl or ttl, _TTL_MAX),
         reason=command.reason,
         reference=command.reference,
         tags=command.tags,
         private=command.private,
         created_at=now,
     )
-    held = HoldState(
-        owner=owner,
+    return HoldState(
+        owner=command.owner,
         hold=hold,
         slices=cover.spend.slices,
         on_credit=cover.spend.on_credit,
         limits=cover.limits,
     )
-    draft.record(
-        owner,
-        HoldPlaced(hold=hold, slices=held.slices, on_credit=held.on_credit, limits=held.limits),
+
+
+def _placing(held: HoldState) -> HoldPlaced:
+    return HoldPlaced(
+        hold=held.hold, slices=held.slices, on_credit=held.on_credit, limits=held.limits
     )
-    draft.answer_here()
-    draft.keep_hold(held)
-    return finish(draft, http_status=201)
 
 
 def decide_capture(world: World, command: CaptureHold, now: datetime) -> Outcome:

@@ -37,10 +37,25 @@ def next_due(state: AccountState) -> datetime | None:
     return None if soonest == NEVER else soonest
 
 
-def settle_first(draft: Draft, owner: str) -> None:
-    """Book what is due before what the command itself does, once."""
-    if draft.begins_to_settle(owner):
-        settle(draft, owner)
+def settle_first(draft: Draft, owner: str) -> AccountState:
+    """Book what is due before what the command itself does, once; returns the account as it is
+    then."""
+    state = draft.account(owner)
+    assert state is not None
+    if not _has_due(state, draft.now) or not draft.begins_to_settle(owner):
+        return state
+    settle(draft, owner)
+    settled = draft.account(owner)
+    assert settled is not None
+    return settled
+
+
+def _has_due(state: AccountState, now: datetime) -> bool:
+    """Whether `settle` could find something to do: mostly not."""
+    terms = state.terms
+    if terms.schedules or terms.thresholds.expiry_notice_seconds is not None:
+        return True
+    return any(lot.expires_at is not None and lot.expires_at <= now for lot in state.lots)
 
 
 def settle(draft: Draft, owner: str) -> None:
@@ -130,7 +145,7 @@ def _expire(draft: Draft, owner: str, until: datetime) -> None:
     while True:
         state = draft.account(owner)
         assert state is not None
-        due = [lot for lot in state.lots if lot.is_expired(until) and lot.free]
+        due = [lot for lot in state.lots if lot.expires_at and lot.expires_at <= until and lot.free]
         if not due:
             return
         if len(due) > 1:

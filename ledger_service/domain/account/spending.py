@@ -10,12 +10,14 @@ from msgspec.structs import replace
 from contracts.problems import ProblemCode
 from ledger_service.domain.account.burn import Shortage, Spend, plan_spend
 from ledger_service.domain.account.limits import count_spend
+from ledger_service.domain.account.plain import is_plain, sole_event
 from ledger_service.domain.account.settle import need_of_lots, settle_first
 from ledger_service.domain.account.standing import NO_SUCH_ACCOUNT, Movement, refusal_by_status
-from ledger_service.domain.commands import DebitCredits
+from ledger_service.domain.commands import DebitCredits, PlaceHold
 from ledger_service.domain.draft import Draft
 from ledger_service.domain.events.account import CreditsDebited, LimitUse
 from ledger_service.domain.finishing import finish
+from ledger_service.domain.ids import make_id
 from ledger_service.domain.world import Need, Outcome, Refusal, World
 
 
@@ -28,6 +30,39 @@ class Cover(msgspec.Struct, frozen=True, kw_only=True):
 
 def decide_debit(world: World, command: DebitCredits, now: datetime) -> Outcome:
     """Credits in burn order, or a refusal with the true numbers."""
+    state = world.accounts[command.owner]
+    spend = plain_spend(world, command, now)
+    if state is None or spend is None:
+        return debit_in_full(world, command, now)
+    event = CreditsDebited(
+        debit_id=make_id("dbt", now, command.owner, state.version + 1),
+        amount=command.amount,
+        slices=spend.slices,
+        on_credit=spend.on_credit,
+        reason=command.reason,
+        tags=command.tags,
+        reference=command.reference,
+        is_adjustment=command.is_adjustment,
+        private=command.private,
+    )
+    return sole_event(command, state, event, now, http_status=201)
+
+
+def plain_spend(world: World, command: DebitCredits | PlaceHold, now: datetime) -> Spend | None:
+    """What meets the spend, if the short way may be taken; None where the long one has more to
+    say."""
+    state = world.accounts[command.owner]
+    if state is None or not is_plain(state, now):
+        return None
+    policy = world.policy_of(command.owner)
+    if policy.limits or policy.promotional_first:
+        return None
+    spend = plan_spend(state, command.amount, frozenset(command.tags), now)
+    return None if isinstance(spend, Shortage) else spend
+
+
+def debit_in_full(world: World, command: DebitCredits, now: datetime) -> Outcome:
+    """The long way, right for every account."""
     draft = Draft(world, command, now)
     wanted = CreditsDebited(
         debit_id="",
@@ -79,13 +114,9 @@ def cover_spend(
     state = draft.account(owner)
     if state is None:
         return NO_SUCH_ACCOUNT
-    if refusal := refusal_by_status(state, Movement.SPEND):
-        return refusal
-    if need := need_of_lots(state, draft.now):
-        return need
-    settle_first(draft, owner)
-    state = draft.account(owner)
-    assert state is not None
+    if obstacle := refusal_by_status(state, Movement.SPEND) or need_of_lots(state, draft.now):
+        return obstacle
+    state = settle_first(draft, owner)
     policy = draft.policy
     limits: tuple[LimitUse, ...] = ()
     if is_limited and (state.terms.limits or policy.limits):

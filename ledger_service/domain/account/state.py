@@ -176,13 +176,18 @@ class AccountState(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     @property
     def posted(self) -> int:
         """Unspent credits less debt (A1)."""
-        return sum([lot.remaining for lot in self.lots]) + self.overflow.remaining - self.debt
+        total = self.overflow.remaining - self.overdraft - self.owed
+        for lot in self.lots:
+            total += lot.remaining
+        return total
 
     @property
     def held(self) -> int:
         """Credits under open holds (A1)."""
-        in_lots = sum([lot.held for lot in self.lots])
-        return self.held_on_credit + in_lots + self.overflow.held
+        total = self.held_on_credit + self.overflow.held
+        for lot in self.lots:
+            total += lot.held
+        return total
 
 
 def find_lot(lots: tuple[Lot, ...], grant_id: str) -> Lot | None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from contracts.limits import BALANCE_MAX_CREDITS
 from contracts.problems import ProblemCode
-from ledger_service.domain.account.balance import blocked
+from ledger_service.domain.account.balance import idle
 from ledger_service.domain.account.moving import move_debt, move_lots, need_to_move
 from ledger_service.domain.account.settle import settle_first
 from ledger_service.domain.account.standing import Movement, refusal_by_status
@@ -75,7 +75,7 @@ def transferable(state: AccountState, now: datetime) -> int:
     """Credits that may leave a settled account: free ones that could be spent, less debt; negative
     when that is more."""
     free = sum([lot.free for lot in state.lots if lot.is_spendable(now)])
-    return min(free, state.posted - state.held - blocked(state, now))
+    return min(free, state.posted - state.held - sum(idle(state, now)))
 
 
 def _picked(draft: Draft, command: TransferCredits) -> list[Slice] | Refusal:

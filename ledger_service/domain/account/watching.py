@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from ledger_service.domain.account.balance import available
+from ledger_service.domain.account.state import AccountState
 from ledger_service.domain.draft import Draft
 from ledger_service.domain.events.standing import ThresholdCrossed
 
 
-def watch_balance(draft: Draft, owner: str) -> None:
+def watch_balances(draft: Draft) -> None:
     """Record each level that the command crossed, once."""
-    state = draft.account(owner)
-    if state is None or not state.terms.thresholds.low_balance:
-        return
+    for owner in draft.touched():
+        state = draft.account(owner)
+        if state is not None and state.terms.thresholds.low_balance:
+            _watch(draft, owner, state)
+
+
+def _watch(draft: Draft, owner: str, state: AccountState) -> None:
     now_available = available(state, draft.now)
     for level in sorted(state.terms.thresholds.low_balance, reverse=True):
         is_below = now_available < level

@@ -12,7 +12,6 @@ from ledger_service.domain.account.state import (
     AccountState,
     Lot,
     burn_key,
-    find_lot,
 )
 from ledger_service.domain.events.account import Slice
 
@@ -29,10 +28,12 @@ def changed(lots: Lots, slices: Iterable[Slice], change: Callable[[Lot, int], Lo
     for taken in slices:
         assert taken.grant_id not in amounts, "a lot stands in an event once"
         amounts[taken.grant_id] = taken.amount
-    assert all(find_lot(lots, grant_id) for grant_id in amounts), "load the lots first"
-    return tuple(
-        [change(lot, amounts[lot.grant_id]) if lot.grant_id in amounts else lot for lot in lots]
-    )
+    after = []
+    for lot in lots:
+        amount = amounts.pop(lot.grant_id, None)
+        after.append(lot if amount is None else change(lot, amount))
+    assert not amounts, "load the lots first"
+    return tuple(after)
 
 
 def inserted(lots: Lots, lot: Lot) -> Lots:

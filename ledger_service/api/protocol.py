@@ -16,6 +16,7 @@ from ledger_service.api.problem_details import problem_reply
 
 HEAD_MAX_BYTES: Final = 32 * 1024
 HEAD_WAIT_SECONDS: Final = 10.0
+_LOOK_SECONDS: Final = 1.0
 
 
 class JoinedWrites:
@@ -48,12 +49,40 @@ class JoinedWrites:
         self._transport.close()
 
 
+class HeadWatch:
+    """Closes connections whose head does not end. Silence is not answered.
+
+    One timer for all of them: one for each request would cost more than reading its head.
+    """
+
+    def __init__(self) -> None:
+        self._since: dict[HttpToolsProtocol, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, connection: HttpToolsProtocol, loop: asyncio.AbstractEventLoop) -> None:
+        """Its head has begun."""
+        self._since[connection] = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(_LOOK_SECONDS, self._look, loop)
+
+    def remove(self, connection: HttpToolsProtocol) -> None:
+        """Its head has ended, or the connection has."""
+        self._since.pop(connection, None)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        latest = loop.time() - HEAD_WAIT_SECONDS
+        for connection in [each for each, since in self._since.items() if since <= latest]:
+            self.remove(connection)
+            connection.transport.close()
+        self._timer = loop.call_later(_LOOK_SECONDS, self._look, loop) if self._since else None
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """One connection."""
 
     _head_bytes = 0
     _is_in_head = True  # a connection that sends nothing at all is in its first head
-    _head_timer: asyncio.TimerHandle | None = None
+    _watch = HeadWatch()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect a first request."""
@@ -62,7 +91,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more will come."""
-        self._cancel_timer()
+        self._watch.remove(self)
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -73,7 +102,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is whole: from here on the body's own limits apply."""
         self._is_in_head = False
-        self._cancel_timer()
+        self._watch.remove(self)
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
@@ -96,14 +125,4 @@ class BoundedProtocol(HttpToolsProtocol):
     def _expect_head(self) -> None:
         self._head_bytes = 0
         self._is_in_head = True
-        self._cancel_timer()
-        self._head_timer = self.loop.call_later(HEAD_WAIT_SECONDS, self._give_up)
-
-    def _give_up(self) -> None:
-        """Silence is not answered."""
-        self.transport.close()
-
-    def _cancel_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        self._watch.add(self, self.loop)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from ledger_service.domain.account.settle import next_due
 from ledger_service.domain.account.state import AccountState, Lot, parked
@@ -15,19 +15,12 @@ from ledger_service.domain.ids import is_policy, owner_of, split_owner
 from ledger_service.domain.policy import PolicyState
 from ledger_service.domain.world import DebitState, Decision, HoldState, NewEvent, World
 from ledger_service.engine.submission import Submission
-from ledger_service.store.columns import EventColumns, EventRow, HeadColumns, Writes
+from ledger_service.store.columns import EventColumns, EventRow, HeadColumns, HeadRow, Writes
 from ledger_service.store.heads import encode_state
 from ledger_service.store.vault import Sealed
 
-
-class Place(NamedTuple):
-    """A stream whose head changes: `before` is its version in the database (0: none), `at` the
-    ordinal of its last event in the batch."""
-
-    owner: str
-    stream: str
-    before: int
-    at: int
+Place = tuple[str, str, int]
+"""A stream whose head changes: owner, stream, and its version in the database (0: none)."""
 
 
 class Changes:
@@ -94,23 +87,37 @@ class Changes:
         `before` has the version of each stream in the database, `rows_of_lots` the lots that were
         loaded from rows of their own.
         """
-        heads, lots = HeadColumns(), []
+        heads: list[HeadRow] = []
+        lots: list[dict[str, Any]] = []
         for stream in self.streams:
             owner, at = self._heads_at[stream]
-            place = Place(owner, stream, before.get(stream, 0), at)
-            if is_policy(stream):
-                _add_policy(heads, place, world.policies[split_owner(owner)[0]])
-            elif account := world.accounts.get(stream):
+            place = (owner, stream, before.get(stream, 0))
+            if (account := world.accounts.get(stream)) is not None:
                 head, beyond, left = parked(account)
-                lots += self._lot_rows(owner, head, beyond, left, rows_of_lots)
-                _add_account(heads, place, head)
+                if beyond or left or rows_of_lots or self._created_lots:
+                    lots += self._lot_rows(owner, head, beyond, left, rows_of_lots)
+                heads.append(_head_of_account(place, at, head))
                 world.accounts[stream] = head
+            elif is_policy(stream):
+                policy = world.policies[split_owner(owner)[0]]
+                heads.append(_head(place, at, policy, "policy", policy.recorded_at))
             else:
                 generation = world.generations[stream]
                 assert generation is not None
-                _add_generation(heads, place, generation)
-        events = EventColumns.of(self._events)
-        return Writes(events=events, heads=heads, rows=self._rows(lots))
+                status, updated_at = generation.status, generation.updated_at
+                heads.append(_head(place, at, generation, status, updated_at))
+        return Writes(
+            events=EventColumns.of(self._events),
+            heads=HeadColumns.of(heads),
+            rows=self._rows(lots) if lots or self._has_rows else {},
+        )
+
+    @property
+    def _has_rows(self) -> bool:
+        """Something beside events, heads and lots."""
+        return bool(
+            self._sealed or self._holds or self._debits or self._jobs or self.new_subject_keys
+        )
 
     def _lot_rows(
         self,
@@ -219,44 +226,29 @@ def _debit_row(owner: str, debit: DebitState, version: int) -> dict[str, Any]:
     }
 
 
-def _add_account(heads: HeadColumns, place: Place, head: AccountState) -> None:
-    _add_head(heads, place, head.version, head.recorded_at, head.status, head)
-    heads.posted.append(head.posted)
-    heads.held.append(head.held)
-    heads.debt.append(head.debt)
-    heads.credit_limit.append(head.credit_limit)
-    heads.next_expiry_at.append(next_due(head))
+def _head_of_account(place: Place, at: int, head: AccountState) -> HeadRow:
+    return (
+        *place,
+        head.version,
+        head.recorded_at,
+        at,
+        head.posted,
+        head.held,
+        head.debt,
+        head.credit_limit,
+        head.status,
+        next_due(head),
+        encode_state(head),
+    )
 
 
-def _add_policy(heads: HeadColumns, place: Place, state: PolicyState) -> None:
-    _add_head(heads, place, state.version, state.recorded_at, "policy", state)
-    _without_balances(heads)
-
-
-def _add_generation(heads: HeadColumns, place: Place, state: GenerationState) -> None:
-    _add_head(heads, place, state.version, state.updated_at, state.status, state)
-    _without_balances(heads)
-
-
-def _add_head(
-    heads: HeadColumns,
+def _head(
     place: Place,
-    version: int,
-    recorded_at: datetime,
+    at: int,
+    state: GenerationState | PolicyState,
     status: str,
-    state: AccountState | GenerationState | PolicyState,
-) -> None:
-    heads.owner.append(place.owner)
-    heads.stream.append(place.stream)
-    heads.before.append(place.before)
-    heads.at.append(place.at)
-    heads.version.append(version)
-    heads.recorded_at.append(recorded_at)
-    heads.status.append(status)
-    heads.snapshot.append(encode_state(state))
-
-
-def _without_balances(heads: HeadColumns) -> None:
-    for column in (heads.posted, heads.held, heads.debt, heads.credit_limit):
-        column.append(0)
-    heads.next_expiry_at.append(None)
+    recorded_at: datetime,
+) -> HeadRow:
+    """The head of a stream without balances."""
+    balances = (0, 0, 0, 0)
+    return (*place, state.version, recorded_at, at, *balances, status, None, encode_state(state))

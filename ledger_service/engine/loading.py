@@ -17,7 +17,8 @@ from ledger_service.domain.ids import is_policy, split_owner
 from ledger_service.domain.world import HoldState, Need, World
 from ledger_service.store.folding import StoredHead, account_head, generation_head, policy_head
 from ledger_service.store.heads import decode_account, is_old
-from ledger_service.store.writing import Head, Loaded, Wanted, WritingConnection
+from ledger_service.store.wanted import Head, Loaded, Wanted
+from ledger_service.store.writing import WritingConnection
 
 AHEAD_MAX: Final = timedelta(seconds=5)
 """A head further ahead of the database's clock than this means that a clock was set back."""

@@ -32,7 +32,8 @@ from ledger_service.engine.outcomes import (
 from ledger_service.engine.tickets import KeyId, Result, Results, Ticket
 from ledger_service.errors import CorruptHistory, OutcomeUnknown
 from ledger_service.store.vault import Sealed, Vault
-from ledger_service.store.writing import Loaded, Wanted, WritingConnection
+from ledger_service.store.wanted import Loaded, Wanted
+from ledger_service.store.writing import WritingConnection
 
 NEEDS_MAX: Final = 1_000
 """Rounds of loading that one command may ask for under the same locks: a clawback asks again for

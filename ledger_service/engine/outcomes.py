@@ -12,7 +12,7 @@ from ledger_service.engine.submission import Done, Recorded, Submission
 from ledger_service.engine.tickets import Result, Results, Ticket
 from ledger_service.errors import LedgerError, Rejected
 from ledger_service.store.columns import LOG
-from ledger_service.store.writing import KeyRow
+from ledger_service.store.wanted import KeyRow
 
 _VOIDED = "command_voided.v1"
 

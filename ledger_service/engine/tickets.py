@@ -26,14 +26,16 @@ class Ticket:
     """One submission with its waiting caller. `submitted_at` is by the loop's clock.
 
     `extra_streams` grows when a decision asks for more locks than the command named.
-    `may_be_committed`: the answer to an earlier try's commit got lost. `warm_tries` counts how
-    often it was decided without locks, `needs_locks` says that it cannot be.
+    `may_be_committed`: the answer to an earlier try's commit got lost. `looks` counts how often
+    something was read for it, `warm_tries` how often it was decided without locks; `needs_locks`
+    says that it cannot be.
     """
 
     __slots__ = (
         "extra_streams",
         "future",
         "key_id",
+        "looks",
         "may_be_committed",
         "needs_locks",
         "stage",
@@ -55,8 +57,9 @@ class Ticket:
             self.key_id = (command.owner, command.key.space, command.key.digest)
         self.extra_streams: frozenset[str] = frozenset()
         self.may_be_committed = False
+        self.looks = 0
         self.warm_tries = 0
-        self.needs_locks = submission.is_dry_run or bool(submission.private)
+        self.needs_locks = submission.is_dry_run
 
     def withdraw(self) -> bool:
         """Take it back if no batch has taken it; says whether that was still possible."""

@@ -7,8 +7,11 @@ append itself. If any of it was not so, nothing is written.
 from __future__ import annotations
 
 import asyncio
+import enum
 from datetime import datetime
 from typing import Final
+
+from msgspec.structs import replace
 
 from ledger_service.domain import commands
 from ledger_service.domain.decide import decide
@@ -16,7 +19,7 @@ from ledger_service.domain.ids import policy_owner
 from ledger_service.domain.world import Decision, Need, Refusal
 from ledger_service.engine.changes import Changes
 from ledger_service.engine.loading import AHEAD_MAX
-from ledger_service.engine.memory import Memory
+from ledger_service.engine.memory import Memory, Subject
 from ledger_service.engine.outcomes import (
     Accepted,
     Pending,
@@ -25,20 +28,39 @@ from ledger_service.engine.outcomes import (
     results_of,
 )
 from ledger_service.engine.tickets import KeyId, Results, Stage, Ticket
-from ledger_service.store.columns import KeyColumns, Reliance, SeenColumns, Writes
+from ledger_service.store.columns import (
+    KeyColumns,
+    Reliance,
+    SeenColumns,
+    SubjectColumns,
+    Writes,
+)
+from ledger_service.store.vault import Sealed, Vault
 
 COMMANDS: Final = frozenset(
     (
         commands.OpenAccount,
         commands.ChangeCreditLimit,
+        commands.ChangeStanding,
         commands.GrantCredits,
         commands.DebitCredits,
+        commands.RefundDebit,
         commands.PlaceHold,
-        commands.ChangeStanding,
+        commands.CaptureHold,
+        commands.ReleaseHold,
+        commands.ExtendHold,
+        commands.ExpireHold,
         commands.BookExpiry,
+        commands.RequestGeneration,
     )
 )
-"""What can mostly be decided by an account's head alone."""
+"""What can mostly be decided by one account and what belongs to it."""
+
+
+class Passed(enum.Enum):
+    """It was not taken: it needs locks."""
+
+    ON = enum.auto()
 
 
 class WarmBatch:
@@ -46,19 +68,22 @@ class WarmBatch:
     whether or not the batch will be written: whoever goes on from there must wait for it.
 
     `behind` are tickets with keys of this batch's: they wait for what becomes of it. `landed` is
-    set when the database has answered, whatever it said.
+    set when the database has answered, whatever it said; `sent_at` is by the loop's clock.
     """
 
-    def __init__(self, memory: Memory, number: int, after: int | None) -> None:
+    def __init__(self, memory: Memory, vault: Vault, number: int, after: int | None) -> None:
         self.number = number
         self.behind: list[Ticket] = []
         self.landed = asyncio.Event()
+        self.sent_at = 0.0
         self._after = after
         self._memory = memory
+        self._vault = vault
         self._now = memory.clock.now()
         self._before: dict[str, int] = {}
         self._tenants: set[str] = set()
         self._keys: dict[KeyId, Accepted | None] = {}
+        self._subjects: dict[str, Subject] = {}
         self._changes = Changes()
         self._pending: Pending = []
 
@@ -81,23 +106,26 @@ class WarmBatch:
         """Whether a command with this key is in it."""
         return key_id in self._keys
 
-    def add(self, ticket: Ticket) -> bool:
-        """Decide one ticket whose account is in memory; false when that takes locks."""
+    def add(self, ticket: Ticket) -> Passed | Need | None:
+        """Decide one ticket whose account is in memory. None: it was taken; else it needs locks, or
+        further things of its account first."""
         key_id = ticket.key_id
         if key_id is not None and (first := self._keys.get(key_id)):
             self._pending.append((ticket, Repeat(first)))
-            return True
-        world, command = self._memory.world, ticket.submission.command
+            return None
+        command, sealed = self._sealed(ticket)
         owner = command.owner
-        state = world.accounts[owner]
+        state = self._memory.world.accounts[owner]
         now = self._now
         if state is not None and state.recorded_at > now:
             now = state.recorded_at
             if now - self._now > AHEAD_MAX:
-                return False  # a clock was set back: under locks that is told
-        outcome = decide(world, command, now)
-        if isinstance(outcome, Need) or not _is_plain(outcome, owner):
-            return False
+                return Passed.ON  # a clock was set back: under locks that is told
+        outcome = decide(self._memory.world, command, now)
+        if isinstance(outcome, Need):
+            return outcome if _is_of_account(outcome) else Passed.ON
+        if not _is_plain(outcome, owner):
+            return Passed.ON
         self._before.setdefault(owner, state.version if state else 0)
         self._tenants.add(owner.partition("/")[0])
         ticket.stage = Stage.TAKEN
@@ -105,21 +133,49 @@ class WarmBatch:
             self._pending.append((ticket, rejection(outcome)))
             accepted = None
         else:
-            accepted = self._accept(ticket, outcome, now)
+            accepted = self._accept(ticket, outcome, now, sealed)
         if key_id is not None:
             self._keys[key_id] = accepted
-        return True
+        return None
 
-    def _accept(self, ticket: Ticket, decision: Decision, now: datetime) -> Accepted:
-        self._memory.world.accounts.update(decision.accounts)
-        first = self._changes.add(ticket.submission, decision, now, None)
+    def _sealed(self, ticket: Ticket) -> tuple[commands.Command, Sealed | None]:
+        command, private = ticket.submission.command, ticket.submission.private
+        if not private:
+            return command, None
+        sealed = self._vault.seal(command.owner, self._memory.subject(command.owner).key, private)
+        return replace(command, private=sealed.digest.hex()), sealed
+
+    def _accept(
+        self, ticket: Ticket, decision: Decision, now: datetime, sealed: Sealed | None
+    ) -> Accepted:
+        owner = ticket.submission.command.owner
+        first = self._changes.add(ticket.submission, decision, now, sealed)
+        self._memory.apply(owner, decision)
+        if decision.generations:
+            self._memory.world.generations.update(decision.generations)
+        if sealed is not None:
+            self._use_subject(owner)
         accepted = Accepted(ticket.submission, decision, first, now)
         self._pending.append((ticket, accepted))
         return accepted
 
+    def _use_subject(self, owner: str) -> None:
+        """The key that it was sealed under must be the owner's then as well, or becomes it."""
+        subject = self._memory.subject(owner)
+        if subject.is_stored:
+            if owner not in self._changes.new_subject_keys:
+                self._subjects[owner] = subject
+        else:
+            self._changes.new_subject_keys[owner] = subject.wrapped
+            subject.is_stored = True
+
     def writes(self) -> Writes:
         """What it leaves in the database."""
-        return self._changes.writes(self._memory.world, self._before, {})
+        world = self._memory.world
+        try:
+            return self._changes.writes(world, self._before, {})
+        finally:
+            world.generations.clear()  # nobody asks for them again without locks
 
     def relies_on(self) -> Reliance:
         """What must be so for the batch to be written."""
@@ -140,6 +196,10 @@ class WarmBatch:
                 owner=owners, stream=owners, version=[*seen.values(), *policies.values()]
             ),
             keys=keys,
+            subjects=SubjectColumns(
+                owner=list(self._subjects),
+                wrapped_key=[subject.wrapped for subject in self._subjects.values()],
+            ),
         )
 
     def results(self, base: int) -> Results:
@@ -150,9 +210,16 @@ class WarmBatch:
         return results_of(self._pending, base)
 
 
+def _is_of_account(need: Need) -> bool:
+    """Whether all that is missing are holds and debits of the account itself."""
+    return not (
+        need.streams or need.lots or need.all_lots or need.open_holds or need.grants or need.derived
+    )
+
+
 def _is_plain(outcome: Decision | Refusal, owner: str) -> bool:
-    """Whether nothing but this account and rows beside it changes."""
+    """Whether nothing but this account changes, what belongs to it, and new generations."""
     if isinstance(outcome, Refusal):
         return True
-    other = outcome.generations or outcome.jobs or outcome.policies or outcome.derived
+    other = outcome.policies or outcome.derived
     return not other and not outcome.accounts.keys() - {owner}

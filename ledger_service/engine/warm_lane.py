@@ -17,7 +17,9 @@ from ledger_service.engine.memory import Memory
 from ledger_service.engine.tickets import KeyId, Results, Ticket
 from ledger_service.engine.warm import WarmBatch
 from ledger_service.errors import LedgerError
-from ledger_service.store.writing import ConnectionLost, Verdict, WritingConnection
+from ledger_service.store.vault import Vault
+from ledger_service.store.wanted import Verdict
+from ledger_service.store.writing import ConnectionLost, WritingConnection
 
 IN_FLIGHT_MAX: Final = 2
 TRIES_MAX: Final = 3
@@ -38,11 +40,13 @@ class WarmLane:
     def __init__(
         self,
         memory: Memory,
+        vault: Vault,
         connect: Connect,
         deliver: Callable[[Results], None],
         place: Callable[[list[Ticket]], None],
     ) -> None:
         self._memory = memory
+        self._vault = vault
         self._connect = connect
         self._deliver = deliver
         self._place = place
@@ -93,7 +97,7 @@ class WarmLane:
     def new_batch(self) -> WarmBatch:
         """A batch to be filled and sent."""
         after = self._in_flight[-1].number if self._in_flight else None
-        return WarmBatch(self._memory, next(self._numbers), after)
+        return WarmBatch(self._memory, self._vault, next(self._numbers), after)
 
     def batch_with(self, key_id: KeyId | None) -> WarmBatch | None:
         """The batch in flight that has a command with this key."""
@@ -112,6 +116,7 @@ class WarmLane:
     def send(self, batch: WarmBatch) -> None:
         """Let it be written. What cannot even be sent gets its locks, and is judged there."""
         assert self._connection is not None
+        batch.sent_at = self._loop.time()
         try:
             verdict = self._connection.append(batch.writes(), batch.relies_on())
         except Exception:
@@ -154,15 +159,13 @@ class WarmLane:
         batch.landed.set()
 
     def _judge(self, batch: WarmBatch, verdict: Verdict) -> None:
-        self._memory.clock.hear(verdict.now)
+        self._memory.clock.hear(verdict.now, batch.sent_at)
         if verdict.outcome == "appended":
             self._note(is_stale=False)
             self._deliver(batch.results(verdict.base))
-            self._tidy(batch)
+            self._memory.tidy(batch.owners)
             self._place(batch.behind)
             return
-        if verdict.outcome == "clock":
-            self._memory.clock.believe(verdict.now)
         if verdict.outcome == "stale":
             self._note(is_stale=True)
         self._give_up(batch, may_be_warm=verdict.outcome in {"clock", "behind"})
@@ -182,10 +185,6 @@ class WarmLane:
         if self._stale_share > STALE_SHARE_MAX:
             self._stale_share -= 0.1
             self._doubts_until = self._loop.time() + DOUBT_SECONDS
-
-    def _tidy(self, batch: WarmBatch) -> None:
-        busy = {owner for other in self._in_flight for owner in other.owners}
-        self._memory.tidy([owner for owner in batch.owners if owner not in busy])
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)

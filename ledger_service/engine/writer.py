@@ -16,11 +16,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
+from ledger_service.domain.world import Need
 from ledger_service.engine.locked_lane import LockedLane
 from ledger_service.engine.lookout import Lookout
 from ledger_service.engine.memory import Memory
 from ledger_service.engine.tickets import Inbox, Results, Ticket
-from ledger_service.engine.warm import COMMANDS, WarmBatch
+from ledger_service.engine.warm import COMMANDS, Passed, WarmBatch
 from ledger_service.engine.warm_lane import WarmLane
 from ledger_service.store.vault import Vault
 from ledger_service.store.writing import WritingConnection, connect
@@ -50,8 +51,8 @@ class Writer:
         self._is_woken = False
         connected = partial(connect, url)
         self._memory = Memory(self._loop.time)
-        self._lookout = Lookout(self._memory, self._place_again)
-        self._warm = WarmLane(self._memory, connected, deliver, self._place_again)
+        self._lookout = Lookout(self._memory, vault, self._place_again)
+        self._warm = WarmLane(self._memory, vault, connected, deliver, self._place_again)
         self._locked = LockedLane(self._memory, vault, connected, deliver, self._warm.landed)
         self._warm.open()
 
@@ -115,17 +116,19 @@ class Writer:
             self._locked.put(ticket)
         elif (other := self._warm.batch_with(key_id)) is not None:
             other.behind.append(ticket)
-        elif not self._memory.has(owner):
+        elif not self._memory.has(ticket):
             self._lookout.wait(ticket, connection)
-        elif not _can_be_added(ticket, batch):
+        else:
+            self._add(ticket, batch, connection)
+
+    def _add(self, ticket: Ticket, batch: WarmBatch, connection: WritingConnection) -> None:
+        try:
+            passed = batch.add(ticket)
+        except Exception:  # whatever is wrong with it shows again where it harms nobody else
+            _log.exception("a command could not be decided from memory")
+            passed = Passed.ON
+        if isinstance(passed, Need):
+            self._lookout.wait(ticket, connection, passed)
+        elif passed is Passed.ON:
             ticket.needs_locks = True
             self._locked.put(ticket)
-
-
-def _can_be_added(ticket: Ticket, batch: WarmBatch) -> bool:
-    """Add it. Whatever is wrong with it shows again under locks, where it harms nobody else."""
-    try:
-        return batch.add(ticket)
-    except Exception:
-        _log.exception("a command could not be decided from memory")
-        return False

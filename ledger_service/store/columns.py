@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
 import msgspec
 
+from ledger_service.store.arrays import plain_array
 from ledger_service.store.binary import (
-    bool_array,
     bytea_array,
-    int_array,
     int_value,
     text_array,
     time_array,
@@ -64,23 +64,46 @@ class EventColumns(msgspec.Struct, frozen=True):
         return cls(*zip(*rows, strict=True))
 
 
-class HeadColumns(msgspec.Struct, kw_only=True):
-    """The heads after a batch, a list per column, sorted by stream. `before` is the version that
-    they had (0: none), `at` the ordinal of their stream's last event."""
+HeadRow = tuple[
+    str,
+    str,
+    int,
+    int,
+    datetime,
+    int,
+    int,
+    int,
+    int,
+    int,
+    str,
+    datetime | None,
+    bytes,
+]
+"""A head in the order of `HeadColumns`."""
 
-    owner: list[str] = msgspec.field(default_factory=list)
-    stream: list[str] = msgspec.field(default_factory=list)
-    before: list[int] = msgspec.field(default_factory=list)
-    version: list[int] = msgspec.field(default_factory=list)
-    recorded_at: list[datetime] = msgspec.field(default_factory=list)
-    at: list[int] = msgspec.field(default_factory=list)
-    posted: list[int] = msgspec.field(default_factory=list)
-    held: list[int] = msgspec.field(default_factory=list)
-    debt: list[int] = msgspec.field(default_factory=list)
-    credit_limit: list[int] = msgspec.field(default_factory=list)
-    status: list[str] = msgspec.field(default_factory=list)
-    next_expiry_at: list[datetime | None] = msgspec.field(default_factory=list)
-    snapshot: list[bytes] = msgspec.field(default_factory=list)
+
+class HeadColumns(msgspec.Struct, frozen=True):
+    """The heads after a batch, a sequence per column, sorted by stream. `before` is the version
+    that they had (0: none), `at` the ordinal of their stream's last event."""
+
+    owner: Sequence[str] = ()
+    stream: Sequence[str] = ()
+    before: Sequence[int] = ()
+    version: Sequence[int] = ()
+    recorded_at: Sequence[datetime] = ()
+    at: Sequence[int] = ()
+    posted: Sequence[int] = ()
+    held: Sequence[int] = ()
+    debt: Sequence[int] = ()
+    credit_limit: Sequence[int] = ()
+    status: Sequence[str] = ()
+    next_expiry_at: Sequence[datetime | None] = ()
+    snapshot: Sequence[bytes] = ()
+
+    @classmethod
+    def of(cls, rows: Sequence[HeadRow]) -> HeadColumns:
+        """Rows turned into columns."""
+        return cls(*zip(*rows, strict=True))
 
 
 class SeenColumns(msgspec.Struct, kw_only=True):
@@ -97,6 +120,13 @@ class KeyColumns(msgspec.Struct, kw_only=True):
     owner: list[str] = msgspec.field(default_factory=list)
     key_space: list[str] = msgspec.field(default_factory=list)
     key_digest: list[bytes] = msgspec.field(default_factory=list)
+
+
+class SubjectColumns(msgspec.Struct, kw_only=True):
+    """Keys of the vault, wrapped, that something new was sealed under: they must still be these."""
+
+    owner: list[str] = msgspec.field(default_factory=list)
+    wrapped_key: list[bytes] = msgspec.field(default_factory=list)
 
 
 class Writes(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,10 +149,12 @@ class Reliance(msgspec.Struct, frozen=True, kw_only=True):
     now: datetime
     seen: SeenColumns
     keys: KeyColumns
+    subjects: SubjectColumns
 
 
 NOTHING_SEEN: Final = SeenColumns()
 NO_KEYS: Final = KeyColumns()
+NO_SUBJECTS: Final = SubjectColumns()
 
 _TYPES: Final = {
     "version": "bigint",
@@ -136,6 +168,7 @@ _TYPES: Final = {
     "state": "bytea",
     "snapshot": "bytea",
     "key_digest": "bytea",
+    "wrapped_key": "bytea",
     "fingerprint": "bytea",
     "occurred_at": "timestamptz",
     "recorded_at": "timestamptz",
@@ -143,15 +176,16 @@ _TYPES: Final = {
 }
 """PostgreSQL's type of each column that is no text."""
 
-_BINARY: Final[dict[str, Callable[[Any], bytes]]] = {
+Columns = EventColumns | HeadColumns | SeenColumns | KeyColumns | SubjectColumns
+Encoder = Callable[[Any], str | bytes]
+
+_ENCODERS: Final[dict[str, Encoder]] = {
     "text": text_array,
-    "bigint": int_array,
-    "boolean": bool_array,
+    "bigint": plain_array,
+    "boolean": plain_array,
     "bytea": bytea_array,
     "timestamptz": time_array,
 }
-
-Columns = EventColumns | HeadColumns | SeenColumns | KeyColumns
 
 
 def append_values(
@@ -164,10 +198,11 @@ def append_values(
         int_value(by.number if by else 0),
         int_value(by.after) if by and by.after is not None else None,
         time_value(by.now) if by else None,
-        *_binary(by.seen if by else NOTHING_SEEN),
-        *_binary(by.keys if by else NO_KEYS),
-        *_binary(writes.events),
-        *_binary(writes.heads),
+        *_encoded(by.seen if by else NOTHING_SEEN),
+        *_encoded(by.keys if by else NO_KEYS),
+        *_encoded(by.subjects if by else NO_SUBJECTS),
+        *_encoded(writes.events),
+        *_encoded(writes.heads),
         int_value(SNAPSHOT_VERSION),
         msgspec.json.encode(writes.rows).decode() if writes.rows else None,
     )
@@ -175,7 +210,7 @@ def append_values(
 
 def plain_append(events: EventColumns) -> tuple[str, list[Any]]:
     """A call of `append_v2` with events and no heads, for psycopg's own parameters."""
-    columns = (NOTHING_SEEN, NO_KEYS, events, HeadColumns())
+    columns = (NOTHING_SEEN, NO_KEYS, NO_SUBJECTS, events, HeadColumns())
     typed = [
         (type_of(name), list(getattr(each, name))) for each in columns for name in _names(each)
     ]
@@ -193,5 +228,10 @@ def _names(columns: Columns) -> tuple[str, ...]:
     return columns.__struct_fields__
 
 
-def _binary(columns: Columns) -> list[bytes]:
-    return [_BINARY[type_of(name)](getattr(columns, name)) for name in _names(columns)]
+def _encoded(columns: Columns) -> list[str | bytes]:
+    return [encode(getattr(columns, name)) for name, encode in _encoders(type(columns))]
+
+
+@cache
+def _encoders(columns: type[Columns]) -> list[tuple[str, Encoder]]:
+    return [(name, _ENCODERS[type_of(name)]) for name in columns.__struct_fields__]

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from datetime import UTC
+from typing import Any, Final
 
-import msgspec
 import psycopg
 from psycopg import errors as pg
 
@@ -25,18 +24,22 @@ from ledger_service.domain.generation.state import Job
 from ledger_service.domain.ids import version_in
 from ledger_service.domain.world import DebitState, GrantFacts, HoldState, LotKey, debit_state
 from ledger_service.errors import Contention, Unavailable
-from ledger_service.store.binary import bytea_array, int_array, int_value, text_array
+from ledger_service.store.arrays import plain_array
+from ledger_service.store.binary import bytea_array, int_value, text_array
 from ledger_service.store.columns import Reliance, Writes, append_values
 from ledger_service.store.folding import Result, Steps, converse
 from ledger_service.store.heads import decode_hold, decode_lot
 from ledger_service.store.line import Line, Query, Rows, open_line
 from ledger_service.store.statements import load_statements
+from ledger_service.store.wanted import Head, KeyRow, Loaded, Looked, Verdict, Wanted, WantedLook
 
 _SQL: Final = load_statements("writer")
 # Each of our statements looks rows up by key. A plan is made once per connection, perhaps while
-# the tables are small, and must still be right when they are large.
+# the tables are small, and must still be right when they are large; left to itself, PostgreSQL
+# would plan each of them anew for every batch, which takes longer than carrying it out.
 _SESSION: Final = """
 SET timezone = 'UTC'; SET synchronous_commit = on; SET jit = off;
+SET plan_cache_mode = force_generic_plan;
 SET lock_timeout = '1s'; SET statement_timeout = '5s';
 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
 SET idle_in_transaction_session_timeout = '2s';
@@ -64,71 +67,6 @@ class DatabaseUnfit(Unavailable):
 
 class StoreRefused(Exception):
     """The database refused a batch for a reason that a retry does not cure."""
-
-
-class Head(NamedTuple):
-    """A locked head as stored."""
-
-    stream: str
-    version: int
-    snapshot_version: int
-    snapshot: bytes
-
-
-class KeyRow(NamedTuple):
-    """The event that bears a key, as stored."""
-
-    log: str
-    position: int
-    owner: str
-    stream: str
-    version: int
-    topic: str
-    state: bytes
-    recorded_at: datetime
-    actor: str | None
-    fingerprint: bytes | None
-    trace_id: str | None
-    key_space: str
-    key_digest: bytes
-
-
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a batch needs before it can be decided. Streams are (owner, stream); `policies` are
-    the owners of its tenants' policies."""
-
-    streams: list[tuple[str, str]]
-    keys: list[tuple[str, str, bytes]]
-    jobs: list[tuple[str, str]]
-    subjects: list[str]
-    policies: list[str]
-
-
-class Loaded(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to `Wanted`; `now` is the database's clock, read after the locks."""
-
-    now: datetime
-    heads: list[Head]
-    keys: list[KeyRow]
-    jobs: list[Job]
-    subject_keys: dict[str, bytes]
-    policies: list[Head]
-
-
-class Looked(msgspec.Struct, frozen=True, kw_only=True):
-    """Heads as they were at the database's `now`; any of them may have changed since."""
-
-    now: datetime
-    heads: list[Head]
-
-
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of an append. `outcome` is `appended`, and `base` the position before its first
-    event; or says why nothing was written: `stale`, `used`, `clock` or `behind`."""
-
-    outcome: str
-    base: int
-    now: datetime
 
 
 class WritingConnection:
@@ -160,11 +98,28 @@ class WritingConnection:
             (((outcome, base, now),),) = await sent
         return Verdict(outcome=outcome, base=base, now=now.astimezone(UTC))
 
-    async def look(self, streams: list[tuple[str, str]]) -> Looked:
-        """Heads (owner, stream) without locks."""
-        rows = await self._fetch("look", _columns(streams))
-        heads = [Head._make(row[1:]) for row in rows if row[1] is not None]
-        return Looked(now=rows[0][0].astimezone(UTC), heads=heads)
+    async def look(self, wanted: WantedLook) -> Looked:
+        """Read without locks."""
+        queries = [Query(_SQL["look"], _columns(wanted.streams))]
+        if wanted.holds:
+            queries.append(_holds_query(wanted.holds))
+        located = _located(wanted.debits)
+        if located:
+            queries.append(_debits_query(located))
+        if wanted.subjects:
+            queries.append(Query(_SQL["load_subject_keys"], (text_array(wanted.subjects),)))
+        with self._translated(commit_sent=False):
+            rows, *more = await self._line.send(*queries)
+        subjects = more.pop() if wanted.subjects else []
+        debits = more.pop() if located else []
+        holds = more.pop() if wanted.holds else []
+        return Looked(
+            now=rows[0][0].astimezone(UTC),
+            heads=[Head._make(row[1:]) for row in rows if row[1] is not None],
+            holds=_found_holds(wanted.holds, holds),
+            debits=_found_debits(wanted.debits, debits),
+            subject_keys=dict(subjects),
+        )
 
     async def begin(self, wanted: Wanted) -> Loaded:
         """Open the transaction, lock the heads in the order of their streams, and load."""
@@ -197,28 +152,16 @@ class WritingConnection:
     async def load_debits(self, wanted: Iterable[tuple[str, str]]) -> dict[str, DebitState | None]:
         """Debits by id; None for ids that name none of the owner's debits."""
         pairs = list(wanted)
-        found: dict[str, DebitState | None] = {debit_id: None for _, debit_id in pairs}
-        located = [
-            (owner, debit_id, version)
-            for owner, debit_id in pairs
-            if (version := version_in("dbt", debit_id, owner)) is not None
-        ]
-        if not located:
-            return found
-        owners, ids, versions = zip(*located, strict=True)
-        values = (text_array(owners), text_array(ids), int_array(versions))
-        for debit_id, topic, state, given_back in await self._fetch("load_debits", values):
-            event = decode(topic, state)
-            if isinstance(event, CreditsDebited | HoldCaptured) and event.debit_id == debit_id:
-                found[debit_id] = debit_state(event, given_back)
-        return found
+        located = _located(pairs)
+        rows = await self._run(_debits_query(located)) if located else []
+        return _found_debits(pairs, rows)
 
     async def load_grants(self, wanted: Iterable[LotKey]) -> dict[LotKey, GrantFacts | None]:
         """What made these grants, by (owner, id); None for ids that name no grant of the owner."""
         keys = list(wanted)
         found: dict[LotKey, GrantFacts | None] = dict.fromkeys(keys)
         versions = [version_in("grt", grant_id, owner) or 0 for owner, grant_id in keys]
-        values = (*_columns(keys), int_array(versions))
+        values = (*_columns(keys), plain_array(versions))
         for grant_id, owner, topic, state, recorded_at in await self._fetch("load_grants", values):
             event = decode(topic, state)
             if isinstance(event, CreditsGranted | LotDerived) and event.grant_id == grant_id:
@@ -236,11 +179,8 @@ class WritingConnection:
 
     async def load_holds(self, wanted: Iterable[tuple[str, str]]) -> dict[str, HoldState | None]:
         """Holds by id, open or not; None for ids that name none of the owner's."""
-        keys = list(wanted)
-        found: dict[str, HoldState | None] = {hold_id: None for _, hold_id in keys}
-        for hold_id, state in await self._fetch("load_holds", _columns(keys)):
-            found[hold_id] = decode_hold(state)
-        return found
+        pairs = list(wanted)
+        return _found_holds(pairs, await self._run(_holds_query(pairs)))
 
     async def load_open_holds(self, owner: str, reference: str, most: int) -> dict[str, HoldState]:
         """The oldest open holds with a reference, by id."""
@@ -285,8 +225,11 @@ class WritingConnection:
         return await self._ask(_SQL[name], values)
 
     async def _ask(self, statement: str, values: tuple[str | bytes, ...]) -> Rows:
+        return await self._run(Query(statement, values))
+
+    async def _run(self, query: Query) -> Rows:
         with self._translated(commit_sent=False):
-            (rows,) = await self._line.send(Query(statement, values))
+            (rows,) = await self._line.send(query)
         return rows
 
     async def _lots(self, name: str, values: tuple[bytes, ...]) -> dict[str, list[Lot]]:
@@ -322,6 +265,39 @@ async def connect(url: str) -> WritingConnection:
     except psycopg.OperationalError as error:
         raise ConnectionLost(str(error), commit_sent=False) from None
     return WritingConnection(line)
+
+
+def _holds_query(wanted: list[tuple[str, str]]) -> Query:
+    return Query(_SQL["load_holds"], _columns(wanted))
+
+
+def _found_holds(wanted: list[tuple[str, str]], rows: Rows) -> dict[str, HoldState | None]:
+    found: dict[str, HoldState | None] = {hold_id: None for _, hold_id in wanted}
+    found.update({hold_id: decode_hold(state) for hold_id, state in rows})
+    return found
+
+
+def _located(wanted: list[tuple[str, str]]) -> list[tuple[str, str, int]]:
+    """Debits with the versions that their ids name."""
+    return [
+        (owner, debit_id, version)
+        for owner, debit_id in wanted
+        if (version := version_in("dbt", debit_id, owner)) is not None
+    ]
+
+
+def _debits_query(located: list[tuple[str, str, int]]) -> Query:
+    owners, ids, versions = zip(*located, strict=True)
+    return Query(_SQL["load_debits"], (text_array(owners), text_array(ids), plain_array(versions)))
+
+
+def _found_debits(wanted: list[tuple[str, str]], rows: Rows) -> dict[str, DebitState | None]:
+    found: dict[str, DebitState | None] = {debit_id: None for _, debit_id in wanted}
+    for debit_id, topic, state, given_back in rows:
+        event = decode(topic, state)
+        if isinstance(event, CreditsDebited | HoldCaptured) and event.debit_id == debit_id:
+            found[debit_id] = debit_state(event, given_back)
+    return found
 
 
 def _columns(pairs: list[tuple[str, str]]) -> tuple[bytes, bytes]:

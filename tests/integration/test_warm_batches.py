@@ -13,7 +13,15 @@ import pytest
 
 from contracts.problems import ProblemCode
 from ledger_service.domain.account.terms import SpendLimit
-from ledger_service.domain.commands import Command, DebitCredits, SetPolicy
+from ledger_service.domain.commands import (
+    CaptureHold,
+    Command,
+    DebitCredits,
+    ExtendHold,
+    PlaceHold,
+    SetPolicy,
+)
+from ledger_service.domain.events.holds import HoldPlaced
 from ledger_service.domain.ids import policy_owner
 from ledger_service.domain.policy import Policy
 from ledger_service.engine.lookout import Lookout
@@ -22,13 +30,16 @@ from ledger_service.engine.submission import Done
 from ledger_service.engine.tickets import Ticket
 from ledger_service.engine.warm import WarmBatch
 from ledger_service.errors import Rejected
-from ledger_service.store.writing import Verdict, WritingConnection, connect
-from tests.fixtures.engines import OWNER, debit, grant, key, running_engine, submission
+from ledger_service.store.vault import Vault
+from ledger_service.store.wanted import Verdict
+from ledger_service.store.writing import WritingConnection, connect
+from tests.fixtures.engines import MASTER_KEY, OWNER, debit, grant, key, running_engine, submission
 from tests.fixtures.services import Database
 
 pytestmark = pytest.mark.slow
 
 OTHER = "demo/user-2"
+VAULT = Vault(MASTER_KEY)
 
 
 def rows(database: Database, query: str) -> list[Any]:
@@ -53,7 +64,7 @@ class Writer:
     async def look(self, *owners: str) -> None:
         """Read accounts into memory."""
         back: asyncio.Queue[list[Ticket]] = asyncio.Queue()
-        lookout = Lookout(self.memory, back.put_nowait)
+        lookout = Lookout(self.memory, VAULT, back.put_nowait)
         for owner in owners:
             lookout.wait(self.ticket(spend(1, owner)), self.connection)
             assert not any(ticket.needs_locks for ticket in await back.get())
@@ -65,8 +76,8 @@ class Writer:
     def send(self, *commands: Command, after: int | None = None) -> asyncio.Future[Verdict]:
         """Decide these on what is remembered, and send them in one batch."""
         self._sent += 1
-        batch = WarmBatch(self.memory, self._sent, after)
-        assert all(batch.add(self.ticket(command)) for command in commands)
+        batch = WarmBatch(self.memory, VAULT, self._sent, after)
+        assert all(batch.add(self.ticket(command)) is None for command in commands)
         verdict = self.connection.append(batch.writes(), batch.relies_on())
         return asyncio.ensure_future(verdict)
 
@@ -165,7 +176,7 @@ def test_a_clock_that_is_wrong_decides_nothing(database: Database, seconds: int)
     async def scenario() -> Verdict:
         async with two_writers(database) as (one, _):
             now = one.memory.clock.now()
-            one.memory.clock.believe(now + timedelta(seconds=seconds))
+            one.memory.clock.hear(now + timedelta(seconds=seconds), time.monotonic())
             return await one.send(spend(1))
 
     assert asyncio.run(scenario()).outcome == "clock"
@@ -233,3 +244,59 @@ def test_a_policy_holds_in_every_process(database: Database) -> None:
 
     refused = [outcome for outcome in asyncio.run(scenario()) if isinstance(outcome, Rejected)]
     assert [error.code for error in refused] == [ProblemCode.SPEND_LIMIT_REACHED] * 2
+
+
+def test_nothing_is_sealed_under_a_key_that_was_destroyed(database: Database) -> None:
+    """Erasing somebody destroys their key in every process: what comes later has a new one."""
+    private = {"metadata": {"order": "4711"}}
+
+    async def scenario() -> list[Done]:
+        async with running_engine(database.url) as engine:
+            await grant(engine, 100)
+            first = await engine.submit(submission(spend(1), private=private))
+            with database.connect() as connection:
+                connection.execute("DELETE FROM ledger.vault")
+                connection.execute("DELETE FROM ledger.subject_keys")
+            return [first, await engine.submit(submission(spend(1), private=private))]
+
+    first, second = asyncio.run(scenario())
+    assert first.answer is not None
+    assert second.answer is not None
+    ((owner, digest, ciphertext, wrapped),) = rows(
+        database,
+        "SELECT owner, digest, ciphertext, wrapped_key FROM ledger.vault "
+        "JOIN ledger.subject_keys USING (owner)",
+    )
+    assert VAULT.unseal(owner, VAULT.unwrap(owner, wrapped), ciphertext) == private
+    assert getattr(second.answer.event, "private", None) == digest.hex()
+
+
+def test_a_hold_ends_once_whoever_ends_it(database: Database) -> None:
+    """Two processes remember the same open hold: one of them captures it."""
+
+    async def scenario() -> list[Done | BaseException]:
+        async with running_engine(database.url) as one, running_engine(database.url) as other:
+            await grant(one, 100)
+            outcomes: list[Done | BaseException] = []
+            for _ in range(10):
+                placed = await one.submit(submission(PlaceHold(owner=OWNER, amount=5, key=key())))
+                assert placed.answer is not None
+                assert isinstance(placed.answer.event, HoldPlaced)
+                hold_id = placed.answer.event.hold.hold_id
+                await other.submit(
+                    submission(
+                        ExtendHold(owner=OWNER, hold_id=hold_id, ttl=timedelta(hours=1), key=key())
+                    )
+                )
+                captures = [
+                    engine.submit(submission(CaptureHold(owner=OWNER, hold_id=hold_id, key=key())))
+                    for engine in (one, other, one, other)
+                ]
+                outcomes += await asyncio.gather(*captures, return_exceptions=True)
+            return outcomes
+
+    outcomes = asyncio.run(scenario())
+    refused = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
+    assert {error.code for error in refused} == {ProblemCode.HOLD_NOT_OPEN}
+    assert (len(outcomes), len(refused)) == (40, 30)
+    assert rows(database, "SELECT posted, held FROM ledger.heads") == [(50, 0)]

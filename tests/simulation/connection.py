@@ -17,16 +17,8 @@ from ledger_service.domain.world import DebitState, GrantFacts, HoldState, LotKe
 from ledger_service.errors import Contention
 from ledger_service.store.columns import LOG, Reliance, Writes
 from ledger_service.store.heads import decode_hold, decode_lot
-from ledger_service.store.writing import (
-    ConnectionLost,
-    DatabaseUnfit,
-    KeyRow,
-    Loaded,
-    Looked,
-    Verdict,
-    Wanted,
-    WritingConnection,
-)
+from ledger_service.store.wanted import KeyRow, Loaded, Looked, Verdict, Wanted, WantedLook
+from ledger_service.store.writing import ConnectionLost, DatabaseUnfit, WritingConnection
 from tests.simulation.faults import Faults
 from tests.simulation.tables import EventRow, Place, Tables
 
@@ -178,19 +170,47 @@ class MemoryConnection(WritingConnection):
         for owner, stream, version in zip(seen.owner, seen.stream, seen.version, strict=True):
             if tables.version_of((owner, stream)) != version:
                 return "stale"
+        for owner, wrapped in zip(by.subjects.owner, by.subjects.wrapped_key, strict=True):
+            if tables.subject_keys.get(owner) != wrapped:
+                return "stale"
         used = zip(keys.owner, keys.key_space, keys.key_digest, strict=True)
         return "used" if any(key in tables.by_key for key in used) else None
 
-    async def look(self, streams: list[Place]) -> Looked:
-        """Heads as they are."""
+    async def look(self, wanted: WantedLook) -> Looked:
+        """In its turn, each table as it is just then."""
+        before, done = self._last, asyncio.Event()
+        self._last = done
+        try:
+            if before is not None:
+                await before.wait()
+            await self._look_begins()
+            tables = self._tables
+            heads = [tables.heads[p].head for p in wanted.streams if p in tables.heads]
+            now = self._server.clock()
+            await self._server.work()
+            looked = Looked(
+                now=now,
+                heads=heads,
+                holds=await self.load_holds(wanted.holds),
+                debits=await self.load_debits(wanted.debits),
+                subject_keys={
+                    owner: tables.subject_keys[owner]
+                    for owner in wanted.subjects
+                    if owner in tables.subject_keys
+                },
+            )
+            await self._server.work()
+            await self._hang_if_dead()
+            return looked
+        finally:
+            done.set()
+
+    async def _look_begins(self) -> None:
         await self._server.work()
         await self._hang_if_dead()
         if self._is_lost or self._faults.strikes("connection_lost"):
             self.close()
             raise ConnectionLost("look", commit_sent=False)
-        tables = self._tables
-        heads = [tables.heads[place].head for place in streams if place in tables.heads]
-        return Looked(now=self._server.clock(), heads=heads)
 
     # Under locks.
 

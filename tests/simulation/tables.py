@@ -17,7 +17,8 @@ from ledger_service.errors import Contention
 from ledger_service.store.columns import EventColumns, HeadColumns, Writes
 from ledger_service.store.heads import SNAPSHOT_VERSION
 from ledger_service.store.statements import load_statements
-from ledger_service.store.writing import Head, StoreRefused
+from ledger_service.store.wanted import Head
+from ledger_service.store.writing import StoreRefused
 
 Place = tuple[str, str]
 """(owner, stream) or (owner, id): the primary key of most tables."""

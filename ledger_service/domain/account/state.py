@@ -210,8 +210,12 @@ def with_lots(state: AccountState, lots: list[Lot], *, all_live: bool) -> Accoun
 def parked(state: AccountState) -> tuple[AccountState, tuple[Lot, ...], tuple[Lot, ...]]:
     """Reduce the state to its head: (head, live lots beyond it, lots with nothing left)."""
     lots = state.lots
-    if len(lots) <= HEAD_LOTS_MAX and all(lot.remaining for lot in lots):
-        return state, (), ()
+    if len(lots) <= HEAD_LOTS_MAX:
+        for lot in lots:
+            if not lot.remaining:
+                break
+        else:
+            return state, (), ()
     live = tuple([lot for lot in lots if lot.is_live])
     left = tuple([lot for lot in lots if not lot.is_live])
     head, beyond = live[:HEAD_LOTS_MAX], live[HEAD_LOTS_MAX:]

@@ -21,6 +21,9 @@ CREATE FUNCTION ledger.append_v2(
     k_owner text [],
     k_space text [],
     k_digest bytea [],
+    -- Keys of the vault that something was sealed under.
+    j_owner text [],
+    j_wrapped_key bytea [],
     -- Events, in order.
     p_owner text [],
     p_stream text [],
@@ -101,6 +104,15 @@ BEGIN
         JOIN ledger.events AS e USING (owner, key_space, key_digest);
         IF FOUND THEN
             outcome := 'used';
+            RETURN;
+        END IF;
+    END IF;
+    IF j_owner <> '{}' THEN
+        PERFORM FROM unnest(j_owner, j_wrapped_key) AS n (owner, wrapped_key)
+        LEFT JOIN ledger.subject_keys AS j USING (owner)
+        WHERE j.wrapped_key IS DISTINCT FROM n.wrapped_key;
+        IF FOUND THEN
+            outcome := 'stale';
             RETURN;
         END IF;
     END IF;

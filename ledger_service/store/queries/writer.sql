@@ -73,7 +73,7 @@ JOIN ledger.lots AS l ON l.origin_owner = wanted.owner AND l.origin = wanted.gra
 SELECT outcome, base, clock
 FROM ledger.append_v2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
     $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36,
-    $37, $38)
+    $37, $38, $39, $40)
 
 -- name: look
 -- Heads as they are now, without locks, and the clock; one row comes in any case.

@@ -26,10 +26,6 @@ from ledger_service.api.problem_details import problem_of
 from ledger_service.domain.commands import Key
 from ledger_service.errors import Rejected
 
-IN_FLIGHT_MAX: Final = 512
-"""Commands of one batch that the engine has at a time: two commits' worth. All of them at once
-could fill its inbox, and the last would have waited too long before they are taken."""
-
 _ACCOUNT: Final = "POST /v1/accounts/{account_id}"
 _TITLES: Final = {
     BatchOp.GRANT: f"{_ACCOUNT}/grants",
@@ -99,13 +95,13 @@ class BatchesController(Controller):
         there, is a replay. The batch itself needs no key and answers 200. In a dry run each is
         judged by itself.
         """
-        room = asyncio.Semaphore(IN_FLIGHT_MAX)
+        async with call.services.batch_room.of(len(body.commands)) as room:
 
-        async def one(number: int, command: Any) -> BatchResult:
-            async with room:
-                return await _result(call, number, command)
+            async def one(number: int, command: Any) -> BatchResult:
+                async with room:
+                    return await _result(call, number, command)
 
-        results = await asyncio.gather(*[one(*listed) for listed in enumerate(body.commands)])
+            results = await asyncio.gather(*[one(*listed) for listed in enumerate(body.commands)])
         return json_reply(BatchReply(results=tuple(results)))
 
 

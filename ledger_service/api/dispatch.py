@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from litestar import Controller, Litestar
 from litestar.types import Receive, Scope, Send
 
+from ledger_service.api.gate import Gate
 from ledger_service.api.http_reply import HttpReply
 from ledger_service.api.operations import Operation, operations
 
@@ -37,9 +38,10 @@ class DirectRequest:
 
 
 class Dispatcher:
-    """The application as it is served."""
+    """The application as it is served. The protocol below it asks its `gate`."""
 
-    def __init__(self, app: Litestar, controllers: Iterable[type[Controller]]) -> None:
+    def __init__(self, app: Litestar, controllers: Iterable[type[Controller]], gate: Gate) -> None:
+        self.gate = gate
         self._app = app
         found = [
             o for o in operations(controllers) if all(kind in _GROUPS for _, kind in o.parameters)

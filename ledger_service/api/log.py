@@ -1,5 +1,7 @@
 """The log as auditors and followers read it."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
@@ -27,6 +29,11 @@ class EventsQuery(Query, frozen=True, kw_only=True):
     after: Position = 0
     limit: Annotated[int, msgspec.Meta(ge=1, le=EVENTS_LIMIT_MAX)] = PAGE_LIMIT_DEFAULT
     wait_seconds: Annotated[int, msgspec.Meta(ge=0, le=EVENTS_WAIT_MAX_SECONDS)] = 0
+
+
+CHUNK_POSITIONS: Final = 100
+"""What a stream reads and sends at a time. Then it rests for as long as that took: whoever spends
+meanwhile comes first."""
 
 
 class _Bearing(msgspec.Struct):
@@ -98,13 +105,15 @@ class _NdjsonReply(HttpReply):
 
     async def _chunks(self, head: int) -> AsyncIterator[bytes]:
         reads, tenant = self._call.services.reads, self._call.tenant
-        for after in range(self._after, head, STRETCH_MAX):
+        for after in range(self._after, head, CHUNK_POSITIONS):
             if self._call.services.draining.is_set():
                 raise ConnectionAbortedError("the process is ending")
-            upto = min(after + STRETCH_MAX, head)
-            rows = await reads.log_stretch(tenant, after, upto, STRETCH_MAX)
+            started = time.monotonic()
+            upto = min(after + CHUNK_POSITIONS, head)
+            rows = await reads.log_stretch(tenant, after, upto, CHUNK_POSITIONS)
             if rows:
                 yield _ENCODER.encode_lines([_event(row) for row in rows])
+            await asyncio.sleep(time.monotonic() - started)
 
 
 def _event(row: LogRow) -> dict[str, Any]:

@@ -170,14 +170,14 @@ def problem_of(error: Exception, instance: str, trace_id: str) -> HttpReply:
             fields = {"errors": error.errors, **error.fields} if error.errors else error.fields
             return problem_reply(error.code, instance, **fields)
         case NotCaughtUp():
-            return _unavailable(Code.NOT_CAUGHT_UP, instance, error.retry_after_seconds)
+            return unavailable(Code.NOT_CAUGHT_UP, instance, error.retry_after_seconds)
         case Unavailable():
-            return _unavailable(Code.UNAVAILABLE, instance, error.retry_after_seconds)
+            return unavailable(Code.UNAVAILABLE, instance, error.retry_after_seconds)
         case OutcomeUnknown():
-            return _unavailable(Code.OUTCOME_UNKNOWN, instance, RETRY_AFTER_SECONDS)
+            return unavailable(Code.OUTCOME_UNKNOWN, instance, RETRY_AFTER_SECONDS)
         case UnknownSnapshot():
             # Newer code is being rolled out beside us: it can answer, we cannot.
-            return _unavailable(Code.UNAVAILABLE, instance, RETRY_AFTER_SECONDS)
+            return unavailable(Code.UNAVAILABLE, instance, RETRY_AFTER_SECONDS)
         case HTTPException() if error.status_code < 500:
             return _of_framework(error, instance)
     log.error("request failed, trace %s", trace_id, exc_info=error)
@@ -209,7 +209,8 @@ def _headers_of(code: ProblemCode) -> tuple[Header, ...]:
     return ()
 
 
-def _unavailable(code: ProblemCode, instance: str, retry_after_seconds: int) -> HttpReply:
+def unavailable(code: ProblemCode, instance: str, retry_after_seconds: int) -> HttpReply:
+    """The document for a 503: come again after this long."""
     return problem_reply(code, instance, ((b"retry-after", b"%d" % retry_after_seconds),))
 
 

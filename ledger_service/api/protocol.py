@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from contracts.problems import FieldError, ProblemCode
-from ledger_service.api.problem_details import problem_reply
+from ledger_service.api.gate import Gate
+from ledger_service.api.http_reply import HttpReply
+from ledger_service.api.problem_details import RETRY_AFTER_SECONDS, problem_reply, unavailable
 
 HEAD_MAX_BYTES: Final = 32 * 1024
 HEAD_WAIT_SECONDS: Final = 10.0
@@ -47,6 +49,16 @@ class JoinedWrites:
         if self._held:
             self.write(b"")
         self._transport.close()
+
+
+class _TurnedAway:
+    """Stands for a request that was answered as soon as its head had come."""
+
+    response_complete = True
+    message_event = asyncio.Event()
+
+
+_TURNED_AWAY: Final = _TurnedAway()
 
 
 class HeadWatch:
@@ -103,7 +115,22 @@ class BoundedProtocol(HttpToolsProtocol):
         """The head is whole: from here on the body's own limits apply."""
         self._is_in_head = False
         self._watch.remove(self)
-        super().on_headers_complete()
+        before = cast(RequestResponseCycle | None, self.cycle)
+        is_free = before is None or before.response_complete
+        gate: Gate = cast(Any, self.app).gate
+        if is_free and gate.turns_away(self.parser.get_method(), self.url):
+            self._turn_away()
+        else:
+            super().on_headers_complete()
+
+    def _turn_away(self) -> None:
+        """Answer without reading on; what follows of the request is passed over."""
+        self.cycle = cast(RequestResponseCycle, _TURNED_AWAY)
+        instance = self.url.partition(b"?")[0].decode("latin-1")
+        reply = unavailable(ProblemCode.UNAVAILABLE, instance, RETRY_AFTER_SECONDS)
+        closes = not self.parser.should_keep_alive()
+        self._write(b"503 Service Unavailable", reply, closes=closes)
+        self.on_response_complete()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; too many of them without an end of the head are the end of it."""
@@ -117,10 +144,19 @@ class BoundedProtocol(HttpToolsProtocol):
         """Say that this is no request of HTTP/1.1, and close."""
         fault: Any = (FieldError("", msg),)
         reply = problem_reply(ProblemCode.VALIDATION_FAILED, "/", errors=fault)
-        lines = [b"%s: %s" % header for header in (*reply.headers, (b"connection", b"close"))]
-        head = b"\r\n".join([b"HTTP/1.1 400 Bad Request", *lines])
-        self.transport.write(head + b"\r\n\r\n" + reply.body)
-        self.transport.close()
+        self._write(b"400 Bad Request", reply, closes=True)
+
+    def _write(self, status: bytes, reply: HttpReply, *, closes: bool) -> None:
+        """An answer that the application does not give."""
+        headers = [*self.server_state.default_headers, *reply.headers]
+        if closes:
+            headers.append((b"connection", b"close"))
+        lines = [b"%s: %s" % header for header in headers]
+        head = b"\r\n".join([b"HTTP/1.1 " + status, *lines])
+        self.transport.write(head + b"\r\n\r\n")
+        self.transport.write(reply.body)
+        if closes:
+            self.transport.close()
 
     def _expect_head(self) -> None:
         self._head_bytes = 0

@@ -8,6 +8,7 @@ import msgspec
 
 from ledger_service.api.auth import Authenticator
 from ledger_service.api.cursors import Cursors
+from ledger_service.api.gate import BatchRoom
 from ledger_service.api.reference import Reference
 from ledger_service.engine.engine import Engine
 from ledger_service.generations.services import GenerationServices
@@ -33,6 +34,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     log_head: LogHead
     follower: AccountFollower
     authenticator: Authenticator
+    batch_room: BatchRoom
     cursors: Cursors
     readiness: Readiness
     reference: Reference

@@ -36,6 +36,11 @@ class Engine:
         self._writer: Writer | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
+    @property
+    def waiting(self) -> int:
+        """Commands whose callers wait."""
+        return len(self._waiting)
+
     async def start(self) -> None:
         """Start the writer; commands are accepted from here on."""
         self._loop = asyncio.get_running_loop()

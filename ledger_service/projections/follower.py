@@ -7,6 +7,7 @@ which version on they must look at the events themselves. Several may run: a loc
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -26,13 +27,21 @@ PROJECTIONS_VERSION: Final = 1
 """Raised when what stands in the projections' tables changes its meaning."""
 VERSION: Final = PROJECTIONS_VERSION * 1_000 + SNAPSHOT_VERSION
 """Projections of an older version are made anew; those of a newer one are left alone."""
-STRETCH_MAX: Final = 5_000
+STRETCH_MAX: Final = 500
+"""Events per transaction. Whoever commits meanwhile waits until what this one has written is on
+disk as well, so it must not be much."""
+REST: Final = 0.5
+"""How long to rest after one stretch of many, as a multiple of the time that it took: enough for
+spends to come through, and not so much that the projections fall behind a busy ledger."""
 SNAPSHOT_EVERY: Final = 1_000
 """Events of an account from one snapshot to the next: what time travel has to fold at most."""
 SNAPSHOTS_MAX: Final = 50
 """Snapshots between two stretches: each folds as many events as lie between it and the last."""
 _SESSION: Final = """
 SET timezone = 'UTC'; SET jit = off; SET lock_timeout = '1s';
+SET plan_cache_mode = force_generic_plan;
+-- What a crash takes back of it, its position included, is made again.
+SET synchronous_commit = off;
 SET idle_in_transaction_session_timeout = '60s';
 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off
 """
@@ -66,13 +75,19 @@ class Follower:
             self._connection = None
 
     def catch_up(self, is_over: Callable[[], bool] = lambda: False) -> int:
-        """Go on until there is nothing left to do, or `is_over`; returns the events taken in."""
+        """Go on until there is nothing left to do, or `is_over`; returns the events taken in.
+
+        Where there is more than one stretch to do, it rests between them: spends come first.
+        """
         taken = 0
         while not is_over():
+            started = time.monotonic()
             events, snapshots = self.step()
             taken += events
             if not events and not snapshots:
                 break
+            if events == STRETCH_MAX:
+                time.sleep(REST * (time.monotonic() - started))
         return taken
 
     def step(self) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from contracts.limits import READ_WAIT_SECONDS
 from ledger_service.errors import Unavailable
@@ -27,6 +27,8 @@ Connection = AsyncConnection[Any]
 Work = Callable[[Connection], Awaitable[Result]]
 
 CONNECTIONS_MAX: Final = 8
+WAITING_MAX: Final = 512
+"""Reads that may wait for a connection; further ones are told at once to come later."""
 # As for the writer: a plan made while the tables are small must be right when they are large.
 _SESSION: Final = """
 SET timezone = 'UTC'; SET jit = off; SET statement_timeout = '2s';
@@ -47,6 +49,7 @@ class ReadPool:
             max_size=connections_max,
             open=False,
             configure=_configure,
+            max_waiting=WAITING_MAX,
             reconnect_timeout=_RECONNECT_SECONDS,
             name="reads",
             kwargs={"autocommit": True, "prepare_threshold": 0},
@@ -96,6 +99,8 @@ class ReadPool:
             return await self._pool.getconn(timeout=wait_seconds)
         except (PoolTimeout, PoolClosed):
             raise Unavailable("no connection to the database") from None
+        except TooManyRequests:
+            raise Unavailable("overloaded") from None
 
 
 class _ConnectionDied(Unavailable):

@@ -25,6 +25,7 @@ REQUIREMENTS = ROOT / "deploy" / "requirements"
 VENV = ROOT / ".venv"
 TOOLS = ROOT / ".tools"
 PYTHON = VENV / "bin" / "python"
+SETS = ("run", "dev", "bench")
 OLDEST_PYTHON = (3, 11)
 _MINOR = sys.version_info[:2]
 
@@ -61,7 +62,7 @@ def main() -> int:
 
 
 def ensure_environment(wanted: str) -> None:
-    """Make `.venv` hold what `wanted` (run or dev) locks; dev includes run.
+    """Make `.venv` hold what `wanted` (one of SETS) locks; each set includes those before it.
 
     A stamp of the lock files makes a repeated call cost nothing.
     """
@@ -70,7 +71,7 @@ def ensure_environment(wanted: str) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two makes at once would tear each other's files out
         stamp = VENV / "stamp"
         held = stamp.read_text().split() if stamp.exists() and PYTHON.exists() else []
-        if _digest(wanted) in held or _digest("dev") in held:
+        if any(_digest(larger) in held for larger in SETS[SETS.index(wanted) :]):
             return
         started = time.monotonic()
         say(f"preparing .venv from deploy/requirements/{wanted}.txt (first time only) ...")
@@ -176,7 +177,8 @@ def all_tests(args: list[str]) -> None:
 
 def bench(args: list[str]) -> None:
     """Print ratios against yardsticks measured in the same run; judges nothing."""
-    ensure_environment("dev")
+    draws = {"--record", "--pages"} & set(args)
+    ensure_environment("bench" if draws else "dev")
     become("-m", "tests.benchmarks", *args)
 
 
@@ -203,7 +205,7 @@ def lock(args: list[str]) -> None:
     """Resolve the .in lists again. ARGS=--upgrade takes the newest versions."""
     TOOLS.mkdir(exist_ok=True)
     uv = find_uv()
-    for name in ("bootstrap", "run", "dev"):
+    for name in ("bootstrap", *SETS):
         say(f"locking {name}.txt ...")
         target = f"deploy/requirements/{name}.txt"
         options = ("--universal", "--generate-hashes", "--python-version", "3.11", "--no-header")

@@ -81,7 +81,7 @@ def test_no_test_looks_away() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("name", ["bootstrap", "run", "dev"])
+@pytest.mark.parametrize("name", ["bootstrap", *dev.SETS])
 def test_locks_hold_versions_and_hashes_only(name: str) -> None:
     """Every requirement is pinned and hashed, and no lock says where packages come from."""
     text = (ROOT / "deploy" / "requirements" / f"{name}.txt").read_text()

@@ -5,36 +5,54 @@ from __future__ import annotations
 import asyncio
 import time
 
+import uvloop
+
+from ledger_service.app import tune_interpreter
 from ledger_service.domain.commands import CaptureHold, Key, PlaceHold
 from ledger_service.domain.events.holds import HoldPlaced
 from ledger_service.engine.engine import Engine
 from ledger_service.store.vault import Vault
+from tests.benchmarks.measure import Row, Turns, say
+from tests.benchmarks.stand import Stand
 from tests.fixtures.engines import MASTER_KEY, grant, submission
 from tests.fixtures.services import Database
 
 CROWDED = "demo/crowded"
 EMPTY = "demo/empty"
+CALLERS = 64
 _IN_FLIGHT = 256
+
+
+def hold_rows(stand: Stand, turns: Turns, open_holds: int) -> list[Row]:
+    """Holds placed and captured per second."""
+    say(f"holds beside {open_holds:,} open ones")
+    database = stand.new_database()
+    bench = HoldBench(database, open_holds, turns.seconds)
+    asyncio.run(bench.prepare())
+    crowded, empty = turns.of(lambda: bench.rate(CROWDED), lambda: bench.rate(EMPTY))
+    stand.drop(database)
+    return [
+        Row(
+            group="engine",
+            what=f"holds placed and captured, {open_holds:,} open, {CALLERS} callers",
+            ours=crowded,
+            yardstick=empty,
+            yardstick_name="none open",
+        )
+    ]
 
 
 class HoldBench:
     """Holds placed and captured by callers in flight, through one engine."""
 
-    def __init__(self, database: Database, open_holds: int, callers: int) -> None:
+    def __init__(self, database: Database, open_holds: int, seconds: float) -> None:
         self._database = database
         self._open_holds = open_holds
-        self._callers = callers
+        self._seconds = seconds
         self._keys = 0
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         """Two accounts, one of them with its open holds."""
-        asyncio.run(self._prepare())
-
-    def rate(self, owner: str, seconds: float) -> float:
-        """Holds per second that are placed and captured on an account."""
-        return asyncio.run(self._use(owner, seconds))
-
-    async def _prepare(self) -> None:
         async with asyncio.timeout(600):
             engine = await self._start()
             for owner in (CROWDED, EMPTY):
@@ -44,10 +62,15 @@ class HoldBench:
                 await asyncio.gather(*[self._place(engine, CROWDED) for _ in range(count)])
             await engine.stop()
 
-    async def _use(self, owner: str, seconds: float) -> float:
+    def rate(self, owner: str) -> float:
+        """Holds per second that are placed and captured on an account."""
+        tune_interpreter()
+        return uvloop.run(self._use(owner))
+
+    async def _use(self, owner: str) -> float:
         engine = await self._start()
         done = 0
-        until = time.perf_counter() + seconds
+        until = time.perf_counter() + self._seconds
 
         async def caller() -> None:
             nonlocal done
@@ -58,13 +81,13 @@ class HoldBench:
                 done += 1
 
         started = time.perf_counter()
-        await asyncio.gather(*[caller() for _ in range(self._callers)])
+        await asyncio.gather(*[caller() for _ in range(CALLERS)])
         rate = done / (time.perf_counter() - started)
         await engine.stop()
         return rate
 
     async def _place(self, engine: Engine, owner: str) -> str:
-        command = PlaceHold(owner=owner, key=self._key(), amount=1, reason="bench")
+        command = PlaceHold(owner=owner, amount=1, reason="bench", key=self._key())
         placed = await engine.submit(submission(command))
         assert placed.answer is not None
         assert isinstance(placed.answer.event, HoldPlaced)

@@ -4,4 +4,5 @@ import sys
 
 from ledger_service.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # processes that it starts import it, too
+    sys.exit(main())

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from ledger_service.domain.account.evolve import evolve, touched_lots
 from ledger_service.domain.account.state import AccountState, Lot, with_lots
 from ledger_service.domain.events.account import AccountEvent, CreditsDebited, DebitRefunded
-from ledger_service.domain.events.generation import GenerationEvent
 from ledger_service.domain.events.holds import (
     HoldCaptured,
     HoldEnded,
+    HoldExpired,
     HoldExtended,
     HoldPlaced,
+    HoldReleased,
     HoldsReleased,
 )
 from ledger_service.domain.events.policy import PolicyEvent, PolicySet
@@ -40,25 +42,31 @@ class Fold:
 
     def add(self, owner: str, stream: str, version: int, event: Any, recorded_at: datetime) -> None:
         """Fold one event. Raises `CorruptHistory` when it cannot follow what came before."""
-        if isinstance(event, PolicyEvent):
-            return self._add_policy(stream, version, event, recorded_at)
-        if isinstance(event, GenerationEvent):
+        if isinstance(event, AccountEvent):
+            self._add_account(owner, stream, version, event, recorded_at)
+        elif isinstance(event, PolicyEvent):
+            self._add_policy(stream, version, event, recorded_at)
+        else:
             before = self.generations.get(stream)
             _expect(version == (before.version if before else 0) + 1, stream, version)
             self.generations[stream] = evolve_generation(
                 before, event, version, recorded_at, owner=owner
             )
-            return None
+
+    def _add_account(
+        self, owner: str, stream: str, version: int, event: AccountEvent, recorded_at: datetime
+    ) -> None:
         state = self.accounts.get(stream)
         _expect(version == (state.version if state else 0) + 1, stream, version)
-        if state is not None:
+        if stream in self.shelves:
+            assert state is not None, "what is shelved came from a state"
             state = self._unshelved(state, stream, event)
         state = evolve(state, event, version, recorded_at)
         _expect(event.posted == state.posted and event.held == state.held, stream, version)
-        self._note_debits(owner, event)
-        self._note_holds(owner, event)
+        note = _NOTED.get(type(event))
+        if note is not None:
+            note(self, owner, event)
         self.accounts[stream] = self._shelved(state, stream)
-        return None
 
     def _add_policy(
         self, stream: str, version: int, event: PolicyEvent, recorded_at: datetime
@@ -71,55 +79,73 @@ class Fold:
         )
 
     def _unshelved(self, state: AccountState, stream: str, event: AccountEvent) -> AccountState:
-        shelf = self.shelves.get(stream)
-        if not shelf:
-            return state
+        shelf = self.shelves[stream]
         lots = [shelf.pop(grant_id) for grant_id in touched_lots(event) if grant_id in shelf]
         return with_lots(state, lots, all_live=True) if lots else state
 
     def _shelved(self, state: AccountState, stream: str) -> AccountState:
-        if all(lot.remaining for lot in state.lots):
+        for lot in state.lots:
+            if not lot.remaining:
+                break
+        else:
             return state
         left = {lot.grant_id: lot for lot in state.lots if not lot.is_live}
         self.shelves.setdefault(stream, {}).update(left)
         live = tuple([lot for lot in state.lots if lot.is_live])
         return msgspec.structs.replace(state, lots=live)
 
-    def _note_debits(self, owner: str, event: AccountEvent) -> None:
-        if isinstance(event, CreditsDebited | HoldCaptured):
-            self.debits[owner, event.debit_id] = event.amount
-        elif isinstance(event, DebitRefunded):
-            place = (owner, event.debit_id)
-            before = self.refunds.get(place)
-            total = (before.refunded if before else 0) + event.amount
-            if total != event.refunded or total > self.debits.get(place, 0):
-                raise CorruptHistory(f"{event.debit_id}: refunded {total} of a smaller debit")
-            self.refunds[place] = event
+    def _note_debit(self, owner: str, event: CreditsDebited | HoldCaptured) -> None:
+        self.debits[owner, event.debit_id] = event.amount
 
-    def _note_holds(self, owner: str, event: AccountEvent) -> None:
-        if isinstance(event, HoldPlaced):
-            self.holds[owner, event.hold.hold_id] = HoldState(
-                owner=owner,
-                hold=event.hold,
-                slices=event.slices,
-                on_credit=event.on_credit,
-                limits=event.limits,
-            )
-        elif isinstance(event, HoldEnded | HoldExtended):
-            place = (owner, event.hold.hold_id)
-            self.holds[place] = msgspec.structs.replace(self._open_hold(place), hold=event.hold)
-        elif isinstance(event, HoldsReleased):
-            for part in event.holds:
-                place = (owner, part.grant_id)
-                held = self._open_hold(place)
-                hold = msgspec.structs.replace(held.hold, status="released", released=part.amount)
-                self.holds[place] = msgspec.structs.replace(held, hold=hold)
+    def _note_capture(self, owner: str, event: HoldCaptured) -> None:
+        self._note_debit(owner, event)
+        self._note_hold_change(owner, event)
+
+    def _note_refund(self, owner: str, event: DebitRefunded) -> None:
+        place = (owner, event.debit_id)
+        before = self.refunds.get(place)
+        total = (before.refunded if before else 0) + event.amount
+        if total != event.refunded or total > self.debits.get(place, 0):
+            raise CorruptHistory(f"{event.debit_id}: refunded {total} of a smaller debit")
+        self.refunds[place] = event
+
+    def _note_hold(self, owner: str, event: HoldPlaced) -> None:
+        self.holds[owner, event.hold.hold_id] = HoldState(
+            owner=owner,
+            hold=event.hold,
+            slices=event.slices,
+            on_credit=event.on_credit,
+            limits=event.limits,
+        )
+
+    def _note_hold_change(self, owner: str, event: HoldEnded | HoldExtended) -> None:
+        place = (owner, event.hold.hold_id)
+        self.holds[place] = msgspec.structs.replace(self._open_hold(place), hold=event.hold)
+
+    def _note_releases(self, owner: str, event: HoldsReleased) -> None:
+        for part in event.holds:
+            place = (owner, part.grant_id)
+            held = self._open_hold(place)
+            hold = msgspec.structs.replace(held.hold, status="released", released=part.amount)
+            self.holds[place] = msgspec.structs.replace(held, hold=hold)
 
     def _open_hold(self, place: tuple[str, str]) -> HoldState:
         held = self.holds.get(place)
         if held is None or not held.is_open:
             raise CorruptHistory(f"{place[1]}: not an open hold")
         return held
+
+
+_NOTED: Final[dict[type[AccountEvent], Callable[[Fold, str, Any], None]]] = {
+    CreditsDebited: Fold._note_debit,
+    DebitRefunded: Fold._note_refund,
+    HoldPlaced: Fold._note_hold,
+    HoldExtended: Fold._note_hold_change,
+    HoldCaptured: Fold._note_capture,
+    HoldReleased: Fold._note_hold_change,
+    HoldExpired: Fold._note_hold_change,
+    HoldsReleased: Fold._note_releases,
+}
 
 
 def _expect(holds: bool, stream: str, version: int) -> None:

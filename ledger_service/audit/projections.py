@@ -7,11 +7,12 @@ to speak of. Snapshots are compared with the states that the replay comes throug
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 import psycopg
 
 from ledger_service.audit.fold import Fold
+from ledger_service.audit.rows import SQL, Connection, Share
 from ledger_service.domain.events import Event
 from ledger_service.domain.events.account import AccountEvent
 from ledger_service.projections.follower import VERSION
@@ -23,20 +24,14 @@ from ledger_service.projections.rows import (
     lot_use_rows,
 )
 from ledger_service.store.heads import SNAPSHOT_VERSION, decode_account, decode_lot
-from ledger_service.store.statements import load_statements
-
-Connection = psycopg.Connection[Any]
-
-_SQL: Final = load_statements("replay")
-_ROWS_PER_FETCH: Final = 5_000
 
 
 class ProjectionCheck:
     """Fed event by event by a replay, within the snapshot that it reads in."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        row = connection.execute(_SQL["projections"]).fetchone()
+    def __init__(self, connection: Connection, share: Share) -> None:
+        self._connection, self._share = connection, share
+        row = connection.execute(SQL["projections"]).fetchone()
         assert row is not None, "migrations make the row"
         position, version = row
         self._position = position if version == VERSION else 0  # others will be made anew
@@ -44,7 +39,8 @@ class ProjectionCheck:
         self._sums = dict.fromkeys(("bearings", "lot_uses", "hold_changes"), 0)
         self._snapshots: set[tuple[str, int]] = set()
         if self._position:
-            self._snapshots = set(self._rows("snapshots", SNAPSHOT_VERSION))
+            mask, number = share.count - 1, share.number
+            self._snapshots = set(self._rows("snapshots", mask, number, SNAPSHOT_VERSION))
 
     def see(self, place: Place, event: Event, fold: Fold) -> Iterator[str]:
         """Take in an event, and the state that it leads to; yields what differs already."""
@@ -68,22 +64,16 @@ class ProjectionCheck:
         """What the tables have that the log has not, or the other way round."""
         if not self._position:
             return
-        for row in self._stream("entries"):
+        for row in self._share.rows(self._connection, "entries"):
             self._entries[row[0]] = self._entries.get(row[0], 0) - hash(row)
         for owner, left in sorted(self._entries.items()):
             if left:
                 yield f"{owner}: its entries are not what the log says"
         for table, told in self._sums.items():
-            if told != sum(map(hash, self._stream(table))):
+            if told != sum(map(hash, self._share.rows(self._connection, table))):
                 yield f"{table}: not what the log says"
         for owner, version in sorted(self._snapshots):
             yield f"{owner} {version}: a snapshot of what never was"
-
-    def _stream(self, table: str) -> Iterator[Any]:
-        with self._connection.cursor(name=table, binary=True) as cursor:
-            cursor.itersize = _ROWS_PER_FETCH
-            cursor.execute(_SQL[table])
-            yield from cursor
 
     def _snapshot(self, owner: str, version: int, fold: Fold) -> Iterator[str]:
         ((stored,),) = self._rows("snapshot", owner, version)
@@ -95,4 +85,4 @@ class ProjectionCheck:
                 yield f"{grant_id} {version}: the lot is not what the log says it was"
 
     def _rows(self, name: str, *values: Any) -> list[Any]:
-        return psycopg.RawCursor(self._connection).execute(_SQL[name], values).fetchall()
+        return psycopg.RawCursor(self._connection).execute(SQL[name], values).fetchall()

@@ -1,32 +1,29 @@
 """Fold the whole log from nothing and compare the result with every head and row.
 
-Read in one snapshot of the database, so it may run beside a busy ledger.
+Read in one snapshot of the database, so it may run beside a busy ledger. A long log is folded in
+shares, one per processor.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC
-from itertools import chain
-from typing import Any, Final
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Final
 
 import msgspec
-import psycopg
 
-from ledger_service.audit.compare import differences
-from ledger_service.audit.fold import Fold
-from ledger_service.audit.projections import ProjectionCheck
-from ledger_service.domain.account.equations import check_equations
-from ledger_service.domain.events import decode
-from ledger_service.domain.events.account import AccountEvent
-from ledger_service.errors import CorruptHistory
-from ledger_service.projections.rows import Place
-from ledger_service.store.statements import load_statements
+from ledger_service.audit.rows import SQL, Connection, Share
+from ledger_service.audit.share import Found, connect, fold_apart, fold_share
 
-_SQL: Final = load_statements("replay")
-_ROWS_PER_FETCH: Final = 2_000
-DIFFERENCES_MAX: Final = 50
+LONG_EVENTS: Final = 50_000
+"""From here on the processes that share the work are worth the second that they take to start."""
+SHARES_MAX: Final = 16
+
+Progress = Callable[[int, int], None]
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -37,78 +34,88 @@ class Report(msgspec.Struct, kw_only=True):
     generations: int = 0
     head: int = 0
     seconds: float = 0.0
+    shares: int = 1
     credits_granted: int = 0
     credits_spent: int = 0
     credits_posted: int = 0
     differences: list[str] = msgspec.field(default_factory=list)
 
-    def differs(self, text: str) -> None:
-        """Note a difference; past a bound only that there are more."""
-        if len(self.differences) < DIFFERENCES_MAX:
-            self.differences.append(text)
-        elif len(self.differences) == DIFFERENCES_MAX:
-            self.differences.append("… and more")
 
+def replay(
+    database_url: str,
+    progress: Progress | None = None,
+    shares: int | None = 1,
+) -> Report:
+    """Replay and compare; `progress` is told (position, head).
 
-def replay(database_url: str, progress: Callable[[int, int], None] | None = None) -> Report:
-    """Replay and compare; `progress` is told (events so far, head).
-
+    `shares`: how many processes, rounded down to a power of two; None for one per processor, or
+    one in all if the log is short. The main module must bear being imported, since they do that.
     Raises `psycopg.Error` when the database cannot be read.
     """
-    report, fold = Report(), Fold()
     started = time.perf_counter()
-    with psycopg.connect(database_url) as connection:
-        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        connection.read_only = True
-        row = connection.execute(_SQL["head"]).fetchone()
-        report.head = row[0] if row else 0
-        check = ProjectionCheck(connection)
-        _fold_events(connection, report, fold, check, progress)
-        for difference in chain(differences(connection, fold), check.differences()):
-            report.differs(difference)
-    report.accounts, report.generations = len(fold.accounts), len(fold.generations)
-    for state in fold.accounts.values():
-        report.credits_granted += state.totals.granted
-        report.credits_spent += state.totals.spent
-        report.credits_posted += state.posted
-    report.seconds = time.perf_counter() - started
-    return report
+    with connect(database_url) as connection:
+        row = connection.execute(SQL["head"]).fetchone()
+        head = row[0] if row else 0
+        count = _power_of_two(shares or (_processors() if head >= LONG_EVENTS else 1))
+        with _elsewhere(database_url, connection, count) as others:
+            found = fold_share(connection, Share(0, count), _told(progress, head))
+            for other in others:
+                found.add(other)
+        _check_whole(connection, found, head)
+    return Report(
+        events=found.events,
+        accounts=found.accounts,
+        generations=found.generations,
+        head=head,
+        seconds=time.perf_counter() - started,
+        shares=count,
+        credits_granted=found.granted,
+        credits_spent=found.spent,
+        credits_posted=found.posted,
+        differences=found.differences,
+    )
 
 
-def _fold_events(
-    connection: psycopg.Connection[Any],
-    report: Report,
-    fold: Fold,
-    check: ProjectionCheck,
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    open_accounts: set[str] = set()
-    for position, owner, stream, version, topic, state, at, last, actor in _events(connection):
-        if position != report.events + 1:
-            report.differs(f"position {position} follows {report.events}")
-        report.events = position
-        try:
-            event = decode(topic, state)
-            fold.add(owner, stream, version, event, at.astimezone(UTC))
-            for difference in check.see(Place(position, owner, version, at, actor), event, fold):
-                report.differs(difference)
-            if isinstance(event, AccountEvent):
-                open_accounts.add(stream)
-            if last:
-                for changed in open_accounts:
-                    check_equations(fold.accounts[changed])
-                open_accounts.clear()
-        except (CorruptHistory, AssertionError) as error:
-            # An assertion that fails is a bug elsewhere; here somebody may have changed the log.
-            report.differs(f"position {position}: {error}")
-        if progress is not None and position % _ROWS_PER_FETCH == 0:
-            progress(position, report.head)
-    if report.events != report.head:
-        report.differs(f"the log ends at {report.events}, its head says {report.head}")
+@contextmanager
+def _elsewhere(database_url: str, connection: Connection, count: int) -> Iterator[Iterator[Found]]:
+    """All shares but the first, folded by other processes in this connection's snapshot."""
+    if count == 1:
+        yield iter(())
+        return
+    row = connection.execute("SELECT pg_export_snapshot()").fetchone()
+    assert row is not None
+    # Not forked: a copy of this process would share its connection.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count - 1, mp_context=context) as pool:
+        futures = [
+            pool.submit(fold_apart, database_url, row[0], Share(number, count))
+            for number in range(1, count)
+        ]
+        yield (future.result() for future in futures)
 
 
-def _events(connection: psycopg.Connection[Any]) -> Iterator[Any]:
-    with connection.cursor(name="replay", binary=True) as cursor:
-        cursor.itersize = _ROWS_PER_FETCH
-        cursor.execute(_SQL["events"])
-        yield from cursor
+def _check_whole(connection: Connection, found: Found, head: int) -> None:
+    """Positions are dense, and what left accounts came to accounts."""
+    if found.events != head or found.last != head:
+        row = connection.execute(SQL["gap"]).fetchone()
+        after = f", {row[0]} is missing" if row else ""
+        found.differs(
+            f"the log has {found.events} events up to {found.last}{after}; its head says {head}"
+        )
+    if found.transferred_in != found.transferred_out:
+        found.differs(
+            f"A3: {found.transferred_in} credits came from other accounts, "
+            f"{found.transferred_out} went to them"
+        )
+
+
+def _told(progress: Progress | None, head: int) -> Callable[[int], None] | None:
+    return None if progress is None else lambda position: progress(position, head)
+
+
+def _processors() -> int:
+    return min(len(os.sched_getaffinity(0)), SHARES_MAX)
+
+
+def _power_of_two(count: int) -> int:
+    return 1 << (count.bit_length() - 1)

@@ -8,7 +8,7 @@ import sys
 import msgspec
 import psycopg
 
-from ledger_service.audit.replay import Report, replay
+from ledger_service.audit.replay import LONG_EVENTS, SHARES_MAX, Report, replay
 from ledger_service.errors import Unavailable
 from ledger_service.settings import read_settings
 
@@ -19,6 +19,14 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "replay", help="fold the log from nothing and compare; exit 1 on any difference"
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        choices=range(1, SHARES_MAX + 1),
+        help=f"fold in shares, rounded down to a power of two (1 to {SHARES_MAX}; one per "
+        f"processor for more than {LONG_EVENTS:,} events)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -26,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     """Replay with the serving role's rights, in one snapshot."""
     progress = _show if sys.stderr.isatty() else None
     try:
-        report = replay(read_settings().database_url, progress)
+        report = replay(read_settings().database_url, progress, options.processes)
     except psycopg.OperationalError as error:
         raise Unavailable(str(error).strip()) from None
     if options.json:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -20,6 +20,7 @@ from ledger_service.domain.decide import decide
 from ledger_service.domain.events import encode, topic_of
 from ledger_service.domain.world import Decision, World
 from ledger_service.store.heads import SNAPSHOT_VERSION, encode_state
+from tests.benchmarks.measure import say
 from tests.benchmarks.stand import RICH
 from tests.fixtures.services import Database
 
@@ -47,7 +48,7 @@ COPY ledger.lots (owner, grant_id, place, state) FROM STDIN (FORMAT binary)
 """
 
 
-def fill(database: Database, accounts: int, events: int, told: Callable[[int], None]) -> None:
+def fill(database: Database, accounts: int, events: int) -> None:
     """So many accounts (two events each), then spends on any of them up to so many events."""
     history = _History(accounts, events)
     with database.connect() as connection:
@@ -56,8 +57,8 @@ def fill(database: Database, accounts: int, events: int, told: Callable[[int], N
             copy.set_types(_EVENT_TYPES)
             for row in history.rows():
                 copy.write_row(row)
-                if history.position % 100_000 == 0:
-                    told(history.position)
+                if history.position % 1_000_000 == 0:
+                    say(f"{history.position:,} events made")
         with connection.cursor().copy(_COPY_HEADS.encode()) as copy:
             copy.set_types(_HEAD_TYPES)
             for row in history.heads():

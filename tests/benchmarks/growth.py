@@ -46,21 +46,18 @@ def growth_rows(stand: Stand, turns: Turns, sizes: list[int]) -> list[Row]:
     rows += [_stored(size, database) for size, database in zip(sizes, databases, strict=True)]
     for ledger in ledgers:
         ledger.process.stop()
-    rows += [
-        replace(row, group="pressure, long history")
-        for row in pressure_rows(stand, turns, databases[-1])
-    ]
+    pressed = pressure_rows(stand, turns, databases[-1])
     for size, database in zip(sizes, databases, strict=True):
         rows.append(_replayed(size, database))
         stand.cluster.drop(database)
-    return rows
+    return rows + [replace(row, group="pressure, long history") for row in pressed]
 
 
 def _filled(stand: Stand, events: int) -> Database:
-    accounts = min(ACCOUNTS_MAX, max(events // 10, events // 4 if events < 10_000 else 0))
+    accounts = min(ACCOUNTS_MAX, events // 4 if events < 10_000 else events // 10)
     database = stand.new_database()
     started = time.monotonic()
-    fill(database, max(accounts, 1), events, lambda done: None)
+    fill(database, accounts, events)
     seconds = time.monotonic() - started
     say(f"{events:,} events of {accounts:,} accounts made in {seconds:,.0f} s")
     return database

@@ -7,12 +7,14 @@ import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from ledger_service.audit.replay import replay
+from ledger_service.domain.commands import TransferCredits
 from ledger_service.domain.events.account import CreditsDebited
 from ledger_service.engine.engine import Engine
 from ledger_service.errors import Rejected
-from tests.fixtures.engines import debit, grant, refund, running_engine
+from tests.fixtures.engines import debit, grant, key, refund, running_engine, submission
 from tests.fixtures.services import Database
 
 pytestmark = pytest.mark.slow
@@ -57,6 +59,9 @@ def test_a_replay_ends_where_the_ledger_is(database: Database) -> None:
     assert report.differences == []
     assert report.events > 200
     assert report.accounts == 8
+    shared = replay(database.url, shares=5)
+    assert shared.shares == 4
+    assert replace(shared, seconds=report.seconds, shares=1) == report
     with database.connect() as connection:
         row = connection.execute("SELECT count(*) FROM ledger.lots WHERE place = 'o'").fetchone()
     assert row is not None
@@ -74,6 +79,47 @@ def test_a_replay_finds_a_balance_that_the_log_does_not_explain(database: Databa
     with database.connect() as connection:
         connection.execute("UPDATE ledger.heads SET posted = posted + 1")
     assert len(replay(database.url).differences) == 1
+    assert len(replay(database.url, shares=4).differences) == 1
+
+
+def test_shares_see_what_went_from_one_account_to_another(database: Database) -> None:
+    """What accounts of different shares have sent and received adds up over all of them."""
+    owners = [f"demo/user-{number}" for number in range(8)]
+
+    async def scenario() -> None:
+        async with running_engine(database.url) as engine:
+            for owner in owners:
+                await grant(engine, 100, owner)
+            for number, owner in enumerate(owners):
+                to_owner = owners[(number + 1) % len(owners)]
+                await engine.submit(
+                    submission(
+                        TransferCredits(owner=owner, key=key(), to_owner=to_owner, amount=10)
+                    )
+                )
+
+    asyncio.run(scenario())
+    report = replay(database.url, shares=2)
+    assert report.differences == []
+    assert replace(report, seconds=0, shares=1) == replace(replay(database.url), seconds=0)
+
+
+def test_a_replay_says_where_the_log_has_a_gap(database: Database) -> None:
+    """An event that is gone is missed by its position."""
+
+    async def scenario() -> None:
+        async with running_engine(database.url) as engine:
+            await grant(engine, 100)
+            await debit(engine, 1)
+            await debit(engine, 2)
+
+    asyncio.run(scenario())
+    with database.connect_owner() as owner:
+        owner.execute("ALTER TABLE ledger.events DISABLE TRIGGER events_are_immutable")
+        owner.execute(b"DELETE FROM ledger.events WHERE position = 3")
+    for shares in (1, 2):
+        last = replay(database.url, shares=shares).differences[-1]
+        assert last == "the log has 3 events up to 4, 3 is missing; its head says 4"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from contracts.api.accounts import AccountStatus
 from contracts.problems import ProblemCode
-from ledger_service.audit.compare import differences
+from ledger_service.audit.compare import differences, moved
 from ledger_service.audit.fold import Fold
 from ledger_service.domain.account.entries import movement_of
 from ledger_service.domain.account.equations import check_equations
@@ -240,9 +240,11 @@ class Judges:
         generation."""
         self._judge_acknowledged()
         fold = self._folded_anew()
-        execute = _Statements(self._tables)
-        for difference in differences(execute, fold):  # type: ignore[arg-type]
+        for difference in differences(self._tables.stored, fold):
             raise Violation("replay", difference)
+        came, went = moved(fold)
+        if came != went:
+            raise Violation("replay", f"{came} credits came from other accounts, {went} went")
         now = self._tables.now()
         for owner, state in fold.accounts.items():
             if any(lot.is_expired(now) and lot.free for lot in state.lots):
@@ -326,16 +328,6 @@ def _certain(state: AccountState, since: datetime, until: datetime) -> int:
         and (lot.expires_at is None or lot.expires_at > until)
     ]
     return sum(lots) + state.credit_limit - state.debt - state.held_on_credit
-
-
-class _Statements:
-    """Tables, as the replay reads them."""
-
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
-
-    def execute(self, sql: str) -> list[Any]:
-        return self._tables.execute(sql)
 
 
 def _asked(submission: Submission) -> str:

@@ -24,7 +24,6 @@ Place = tuple[str, str]
 """(owner, stream) or (owner, id): the primary key of most tables."""
 
 _CLOCKWORK: Final = load_statements("clockwork")
-_REPLAY: Final = load_statements("replay")
 _RING_AFTER: Final = timedelta(seconds=2)
 _ACTIVITY: Final = timedelta(seconds=30)
 
@@ -191,19 +190,25 @@ class Tables:
         return row.head.version if row else 0
 
     def execute(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        """The rows that a statement of the clockwork or of the replay answers with."""
+        """The rows that a statement of the clockwork answers with."""
         answers: dict[str, Callable[..., list[Any]]] = {
             _CLOCKWORK["lead"]: self._lead,
             _CLOCKWORK["ring_due"]: self._ring_due,
             _CLOCKWORK["expiring"]: self.expiring,
             _CLOCKWORK["expiring_holds"]: self.expiring_holds,
             _CLOCKWORK["overdue"]: self.overdue,
-            _REPLAY["heads"]: self._replayed_heads,
-            _REPLAY["lots"]: self._replayed_lots,
-            _REPLAY["holds"]: self._replayed_holds,
-            _REPLAY["refunds"]: self._replayed_refunds,
         }
         return answers[sql](*values)
+
+    def stored(self, statement: str) -> list[Any]:
+        """The rows that a statement of the replay answers with."""
+        answers: dict[str, Callable[[], list[Any]]] = {
+            "heads": self._replayed_heads,
+            "lots": self._replayed_lots,
+            "holds": self._replayed_holds,
+            "refunds": self._replayed_refunds,
+        }
+        return answers[statement]()
 
     def expiring(self, most: int) -> list[tuple[str]]:
         """Accounts on which something is to be booked."""

@@ -21,8 +21,9 @@ def check_equations(state: AccountState) -> None:
     came = totals.granted + totals.transferred_in + totals.written_off
     went = totals.transferred_out + totals.spent + totals.expired
     went += totals.voided + totals.clawed_back
-    if state.posted != came - went:
-        raise CorruptHistory(f"A3 {state.owner}: posted {state.posted} != {came} - {went}")
+    posted = state.posted
+    if posted != came - went:
+        raise CorruptHistory(f"A3 {state.owner}: posted {posted} != {came} - {went}")
     parts = (state.overdraft, state.owed, state.held_on_credit, state.credit_limit, state.held)
     if min(parts) < 0:
         raise CorruptHistory(f"A1 {state.owner}: a negative part")

@@ -19,6 +19,7 @@ from tests.fixtures.services import Database
 
 ACCOUNTS = 10_000
 PROCESSES = (1, 2, 4)
+COST_TURNS = 8
 SHARE_OF_PEAK = 0.7
 """Where an open load measures latencies: below the peak, where nothing piles up by itself."""
 
@@ -151,8 +152,10 @@ class HttpBench:
         """What a million spends take."""
         say("costs of a spend")
         tables = ("ledger.events", "ledger.heads")
+        # Long enough for the pages that are written whole, once after each checkpoint, to be few.
+        load = replace(self.load, seconds=COST_TURNS * self._turns.seconds)
         before = self._counters(tables)
-        spends = peak(self.load).rate * self.load.seconds
+        spends = peak(load).rate * load.seconds
         ledger, postgres, wal, stored = (
             after - earlier for earlier, after in zip(before, self._counters(tables), strict=True)
         )

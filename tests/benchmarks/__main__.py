@@ -102,7 +102,7 @@ def _options() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "parts", nargs="*", choices=PARTS, default=BY_DEFAULT, metavar="PART", help="see below"
+        "parts", nargs="*", metavar="PART", help=f"see below; without any: {', '.join(BY_DEFAULT)}"
     )
     parser.add_argument("--seconds", type=float, default=4.0, help="length of one turn")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each")
@@ -117,6 +117,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--record", action="store_true", help="keep the run in docs/")
     parser.add_argument("--pages", action="store_true", help="only write the pages in docs/ anew")
     options = parser.parse_args()
+    options.parts = options.parts or BY_DEFAULT
+    if unknown := set(options.parts) - PARTS.keys():
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
     if options.quick:
         options.seconds, options.rounds = 1.0, 1
         options.accounts, options.open_holds = 2_000, 2_000

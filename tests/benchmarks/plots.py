@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from tests.benchmarks.measure import Row, Run
 
@@ -117,7 +118,7 @@ def _line(axes: Axes, x: list[float] | list[int], y: list[float], label: str, co
     axes.legend(loc="upper left")
 
 
-def _saved(figure: plt.Figure, file: Path, title: str) -> str:
+def _saved(figure: Figure, file: Path, title: str) -> str:
     figure.suptitle(title)
     figure.tight_layout()
     figure.savefig(file, metadata={"Software": None})

@@ -49,6 +49,7 @@ def _beside(rows: list[Row], file: Path) -> str | None:
         axes.text(row.ours, place + 0.2, f" {row.ratio:.2f} of {row.yardstick_name}", va="center")
     axes.set_yticks(list(places), [row.what for row in chosen])
     axes.set_xlabel("per second")
+    axes.set_xlim(right=1.25 * max(max(r.ours, r.yardstick or 0) for r in chosen))
     axes.legend(loc="lower right")
     return _saved(figure, file, "Rates beside their yardsticks, measured in turns")
 
@@ -64,6 +65,7 @@ def _latency(rows: list[Row], file: Path) -> str | None:
     _line(axes, callers, [row.ms_p99 or 0 for row in chosen], "p99", "#c2571a")
     axes.set_xscale("log", base=2)
     axes.set_xticks(callers, [str(count) for count in callers])
+    axes.set_ylim(0, 1.1 * max(row.ms_p99 or 0 for row in chosen))
     axes.set_xlabel("callers, each waits for its answer")
     axes.set_ylabel("ms")
     right = axes.twinx()
@@ -86,6 +88,7 @@ def _growth(rows: list[Row], file: Path) -> str | None:
     for (kind, found), color in zip(kinds.items(), (OURS, "#2f8f5b"), strict=True):
         _line(axes, [r.notes["events"] for r in found], [r.ours for r in found], f"{kind}s", color)
     axes.set_xscale("log")
+    axes.set_ylim(0, 1.2 * max(row.ours for found in kinds.values() for row in found))
     axes.set_xlabel("events in the log")
     axes.set_ylabel("per second")
     return _saved(figure, file, "Spends and balance reads by the length of the history")
@@ -114,7 +117,6 @@ def _history(runs: list[Run], file: Path) -> str | None:
 
 def _line(axes: Axes, x: list[float] | list[int], y: list[float], label: str, color: str) -> None:
     axes.plot(x, y, marker="o", label=label, color=color)
-    axes.set_ylim(bottom=0)
     axes.legend(loc="upper left")
 
 

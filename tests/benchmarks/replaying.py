@@ -6,7 +6,6 @@ import time
 from functools import partial
 
 import psycopg
-from msgspec.structs import replace
 
 from ledger_service.audit.replay import replay
 from ledger_service.domain.events import decode
@@ -33,12 +32,13 @@ def replay_rows(stand: Stand, turns: Turns) -> list[Row]:
     stand.drop(database)
     row = Row(
         group="replay",
-        what="events folded and verified, a process per processor",
-        ours=shared,
+        what="events folded and verified, one process",
+        ours=alone,
         yardstick=decoded,
         yardstick_name="decode only, one process",
     )
-    return [row, replace(row, what="events folded and verified, one process", ours=alone)]
+    every = "events folded and verified, a process per processor"
+    return [row, Row(group="replay", what=every, ours=shared, floor=80_000)]
 
 
 def _replay_rate(database: Database, shares: int | None) -> float:

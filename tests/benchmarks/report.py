@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import groupby
 from pathlib import Path
 
 import msgspec
@@ -154,7 +153,10 @@ def _notes(row: Row) -> str:
 
 def grouped(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:
     """Rows by group, in the order of their first ones."""
-    return [(group, list(found)) for group, found in groupby(rows, key=lambda row: row.group)]
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.group, []).append(row)
+    return list(groups.items())
 
 
 def described(machine: Machine) -> str:

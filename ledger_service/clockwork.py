@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -21,6 +21,8 @@ from ledger_service.engine.engine import Engine
 from ledger_service.engine.submission import Submission
 from ledger_service.errors import LedgerError
 from ledger_service.generations.doorbell import BACKLOG_MAX, Doorbell
+from ledger_service.media.library import MediaLibrary
+from ledger_service.media.removal import MediaRemoval
 from ledger_service.projections.feeder import Feeder
 from ledger_service.store.link import watched
 from ledger_service.store.statements import load_statements
@@ -45,7 +47,12 @@ class Clockwork:
     """Leads when it can, and then keeps the timetable until it is told to stop."""
 
     def __init__(
-        self, database_url: str, engine: Engine, doorbell: Doorbell, grace: timedelta
+        self,
+        database_url: str,
+        engine: Engine,
+        doorbell: Doorbell,
+        library: MediaLibrary,
+        grace: timedelta,
     ) -> None:
         self._database_url = database_url
         self._engine = engine
@@ -54,12 +61,14 @@ class Clockwork:
         self._holder = secrets.token_hex(8)
         self._epoch: int | None = None
         self._projections = Feeder(database_url)
+        media = MediaRemoval(library.remove, self._submit)
         self._timetable: list[tuple[float, Work]] = [
             (0.25, self._ring_due_jobs),
             (0.5, self._book_expiries),
             (0.5, self._expire_holds),
             (1.0, self._end_overdue_jobs),
             (0.25, self._feed_projections),
+            (1.0, media.turn),
         ]
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -151,7 +160,7 @@ class Clockwork:
         """It has a connection and a thread of its own: nobody here waits for it."""
         self._projections.feed()
 
-    async def _submit(self, commands: list[Any]) -> None:
+    async def _submit(self, commands: Sequence[Command]) -> None:
         """What fails now is found due again at the next tick."""
         outcomes = await asyncio.gather(
             *[self._engine.submit(_submission(command)) for command in commands],

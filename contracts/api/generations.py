@@ -94,7 +94,10 @@ class Result(Reply, frozen=True, kw_only=True):
 
 
 class Generation(Reply, frozen=True, kw_only=True):
-    """One generation with its money: `charged` less `refunded` is what it cost."""
+    """One generation with its money: `charged` less `refunded` is what it cost.
+
+    `media_removed_at`: since then its result is no longer kept, and `result` is null.
+    """
 
     generation_id: str | None
     account_id: str
@@ -113,6 +116,7 @@ class Generation(Reply, frozen=True, kw_only=True):
     failure: Failure | None
     result: Result | None
     cancel_requested_at: datetime | None
+    media_removed_at: datetime | None
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None

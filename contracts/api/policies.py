@@ -19,7 +19,8 @@ class PolicyRequest(Request, frozen=True, kw_only=True):
     at once). `repay_debt`: new credits first repay debt. `expires_after_seconds`: by source, when
     a grant expires that does not say so. `promotional_first`: purchased credits are spent last.
     `hold_ttl_seconds`: how long a hold lasts that does not say so. `limits`: spend limits of
-    accounts that have none of their own.
+    accounts that have none of their own. `media_retention_seconds`: how long the results of
+    generations are kept (null: until they are deleted).
     """
 
     grace_seconds: Annotated[int, msgspec.Meta(ge=0, le=limits.GRACE_MAX_SECONDS)] = (
@@ -34,6 +35,9 @@ class PolicyRequest(Request, frozen=True, kw_only=True):
         limits.HOLD_TTL_DEFAULT_SECONDS
     )
     limits: SpendLimits = ()
+    media_retention_seconds: (
+        Annotated[int, msgspec.Meta(ge=1, le=limits.MEDIA_RETENTION_MAX_SECONDS)] | None
+    ) = None
 
 
 class Policy(Reply, frozen=True, kw_only=True):
@@ -47,6 +51,7 @@ class Policy(Reply, frozen=True, kw_only=True):
     promotional_first: bool
     hold_ttl_seconds: int
     limits: tuple[PolicyLimit, ...]
+    media_retention_seconds: int | None
 
 
 class PolicySetReply(Reply, frozen=True, kw_only=True):

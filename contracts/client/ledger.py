@@ -97,6 +97,16 @@ class LedgerClient(HoldCalls, OperatingCalls):
         path = "/v1/generations"
         return await self._write(path, GenerationReply, request, key, dry_run=dry_run)
 
+    async def cancel_generation(self, generation_id: str) -> Generation:
+        """Ask for it not to be made; the provider's verdict decides."""
+        path = f"/v1/generations/{segment(generation_id)}/cancel"
+        return await self._transport.call("POST", path, Generation, repeatable=True)
+
+    async def delete_generation(self, generation_id: str) -> Generation:
+        """Show it no more and remove its result; what it cost stays."""
+        path = f"/v1/generations/{segment(generation_id)}"
+        return await self._transport.call("DELETE", path, Generation, repeatable=True)
+
     async def generation(self, generation_id: str) -> Generation:
         """Where a generation stands now."""
         path = f"/v1/generations/{segment(generation_id)}"

@@ -15,11 +15,16 @@ from contracts.api.generations import (
 from contracts.api.keys import Scope
 from contracts.problems import ProblemCode
 from ledger_service.api.call import Call
-from ledger_service.api.endpoint import get, post
+from ledger_service.api.endpoint import delete, get, post
 from ledger_service.api.generation_shapes import generation_of
 from ledger_service.api.http_reply import HttpReply, json_reply
 from ledger_service.api.query import PageQuery, ReadQuery
-from ledger_service.domain.commands import RequestGeneration
+from ledger_service.domain.commands import (
+    CancelGeneration,
+    DeleteGeneration,
+    GenerationCommand,
+    RequestGeneration,
+)
 from ledger_service.domain.events.account import CommandAccepted, CreditsDebited
 from ledger_service.domain.ids import split_owner
 from ledger_service.errors import Rejected
@@ -108,10 +113,47 @@ class GenerationsController(Controller):
     async def read_generation(self, call: Call, generation_id: str, query: ReadQuery) -> HttpReply:
         """The generation as it stands now. `result.url` is made afresh by each read."""
         await call.at_least(query.min_position)
-        view = await call.services.generations.reads.one(generation_id)
-        if view is None or split_owner(view.state.owner)[0] != call.tenant:
+        view = await _own(call, generation_id)
+        if view.state.deleted_at is not None:
             raise Rejected(ProblemCode.GENERATION_NOT_FOUND)
         return json_reply(await _shown(call, view))
+
+    @post(
+        "/{generation_id:str}/cancel",
+        scope=Scope.SPEND,
+        reply=Generation,
+        status=202,
+        summary="Cancel a generation",
+        problems=(
+            ProblemCode.GENERATION_NOT_FOUND,
+            ProblemCode.ALREADY_FINISHED,
+            ProblemCode.OUTCOME_UNKNOWN,
+        ),
+    )
+    async def cancel_generation(self, call: Call, generation_id: str) -> HttpReply:
+        """Ask for it not to be made. Repeating is harmless.
+
+        What no provider has yet is `cancelled` at once and its credits are back. Else the provider
+        is asked to stop, and its verdict decides: a result that comes all the same is delivered
+        and paid for.
+        """
+        view = await _done(call, CancelGeneration, generation_id)
+        return json_reply(await _shown(call, view), 202)
+
+    @delete(
+        "/{generation_id:str}",
+        scope=Scope.SPEND,
+        reply=Generation,
+        summary="Delete a generation",
+        problems=(ProblemCode.GENERATION_NOT_FOUND, ProblemCode.OUTCOME_UNKNOWN),
+    )
+    async def delete_generation(self, call: Call, generation_id: str) -> HttpReply:
+        """Show it no more and remove its result. Repeating is harmless.
+
+        What it cost stays on the account's statement. One that is under way is cancelled first,
+        and settled as any other: what comes back, comes back.
+        """
+        return json_reply(await _shown(call, await _done(call, DeleteGeneration, generation_id)))
 
     @get(
         scope=Scope.READ,
@@ -138,8 +180,25 @@ class GenerationsController(Controller):
         )
 
 
+async def _own(call: Call, generation_id: str) -> GenerationView:
+    """A generation of the caller's tenant, a deleted one as well."""
+    view = await call.services.generations.reads.one(generation_id)
+    if view is None or split_owner(view.state.owner)[0] != call.tenant:
+        raise Rejected(ProblemCode.GENERATION_NOT_FOUND)
+    return view
+
+
+async def _done(call: Call, kind: type[GenerationCommand], generation_id: str) -> GenerationView:
+    """The generation after a command of its owner; a worker is told."""
+    before = await _own(call, generation_id)
+    await call.submit(kind(owner=before.state.owner, generation_id=generation_id))
+    call.services.generations.doorbell.ring(generation_id)
+    return await _own(call, generation_id)
+
+
 async def _shown(call: Call, view: GenerationView) -> Generation:
     asset, link = view.state.asset, None
-    if asset is not None:
+    is_kept = view.state.media_removed_at is None and view.state.deleted_at is None
+    if asset is not None and is_kept:
         link = await call.services.generations.library.link(asset.key, call.base_url)
     return generation_of(view, link)

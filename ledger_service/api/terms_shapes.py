@@ -160,6 +160,7 @@ def _usage(state: AccountState, limit: SpendLimit, now: datetime) -> terms.Limit
 
 def policy_of(request: policies.PolicyRequest) -> Policy:
     """Raises `Rejected` as `limits_of` does."""
+    retention = request.media_retention_seconds
     return Policy(
         grace=timedelta(seconds=request.grace_seconds),
         repay_debt=request.repay_debt,
@@ -170,12 +171,14 @@ def policy_of(request: policies.PolicyRequest) -> Policy:
         promotional_first=request.promotional_first,
         hold_ttl=timedelta(seconds=request.hold_ttl_seconds),
         limits=limits_of(request.limits),
+        media_retention=None if retention is None else timedelta(seconds=retention),
     )
 
 
 def policy_shown(found: PolicyState | None) -> policies.Policy:
     """A tenant's policy; the one that is shipped while it has none."""
     policy = found.policy if found else DEFAULT_POLICY
+    retention = policy.media_retention
     return policies.Policy(
         version=found.version if found else 0,
         changed_at=found.recorded_at if found else None,
@@ -187,6 +190,7 @@ def policy_shown(found: PolicyState | None) -> policies.Policy:
         promotional_first=policy.promotional_first,
         hold_ttl_seconds=policy.hold_ttl // _SECOND,
         limits=tuple([_limit_shown(limit) for limit in policy.limits]),
+        media_retention_seconds=retention // _SECOND if retention else None,
     )
 
 

@@ -11,7 +11,9 @@ from datetime import timedelta
 from ledger_service.clockwork import Clockwork
 from ledger_service.engine.engine import Engine
 from ledger_service.generations.doorbell import Doorbell
+from ledger_service.media.library import MediaLibrary
 from ledger_service.settings import Settings, read_settings
+from ledger_service.signing import Signer
 from ledger_service.store.boot import check_boot
 from ledger_service.store.vault import Vault
 
@@ -38,11 +40,12 @@ async def _run(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     engine = Engine(settings.database_url, Vault(settings.master_key()))
     doorbell = Doorbell(settings.valkey_url)
+    library = MediaLibrary(settings.storage_url, Signer(settings.signing_secret()))
     grace = timedelta(seconds=settings.deadline_grace_seconds)
     await engine.start()
     doorbell.start()
     try:
-        await Clockwork(settings.database_url, engine, doorbell, grace).run(stop)
+        await Clockwork(settings.database_url, engine, doorbell, library, grace).run(stop)
     finally:
         doorbell.stop()
         await engine.stop()

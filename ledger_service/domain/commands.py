@@ -247,6 +247,18 @@ class ClaimGeneration(GenerationCommand, frozen=True, kw_only=True):
     worker: str
 
 
+class CancelGeneration(GenerationCommand, frozen=True, kw_only=True):
+    """Its owner does not want it any more."""
+
+
+class DeleteGeneration(GenerationCommand, frozen=True, kw_only=True):
+    """Its owner wants to see nothing of it any more; what is under way is cancelled first."""
+
+
+class RemoveMedia(GenerationCommand, frozen=True, kw_only=True):
+    """Its assets were removed from our storage."""
+
+
 class ReportGeneration(GenerationCommand, frozen=True, kw_only=True):
     """A worker says what happened."""
 
@@ -275,7 +287,7 @@ def streams(command: Command) -> frozenset[str]:
         return frozenset((command.owner, command.to_owner))
     if not isinstance(command, GenerationCommand):
         return frozenset((command.owner,))
-    if isinstance(command, EndOverdue) or (
+    if isinstance(command, EndOverdue | CancelGeneration | DeleteGeneration) or (
         isinstance(command, ReportGeneration)
         and isinstance(command.event, FailedReport | CancelledReport)
     ):

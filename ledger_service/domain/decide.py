@@ -34,6 +34,11 @@ from ledger_service.domain.account.standing_changes import (
 )
 from ledger_service.domain.account.transfers import decide_transfer
 from ledger_service.domain.account.voids import decide_grant_expiry, decide_void, decide_write_off
+from ledger_service.domain.generation.cancelling import (
+    decide_cancel,
+    decide_delete,
+    decide_media_removed,
+)
 from ledger_service.domain.generation.claims import decide_claim
 from ledger_service.domain.generation.deadlines import decide_hint, decide_overdue
 from ledger_service.domain.generation.reports import decide_report
@@ -66,6 +71,9 @@ _DECISIONS: Final[dict[type[commands.Command], Callable[[World, Any, datetime], 
     commands.BookExpiry: decide_expiry,
     commands.RequestGeneration: decide_request,
     commands.ClaimGeneration: decide_claim,
+    commands.CancelGeneration: decide_cancel,
+    commands.DeleteGeneration: decide_delete,
+    commands.RemoveMedia: decide_media_removed,
     commands.ReportGeneration: decide_report,
     commands.EndOverdue: decide_overdue,
     commands.HintGeneration: decide_hint,

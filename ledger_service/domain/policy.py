@@ -20,6 +20,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
       priority and expiry say.
     - `hold_ttl`: how long a hold lasts whose request leaves that open.
     - `limits`: spend limits of accounts that have none of their own.
+    - `media_retention`: how long assets are kept; None: until they are deleted.
     """
 
     grace: timedelta = timedelta(days=7)
@@ -28,6 +29,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     promotional_first: bool = False
     hold_ttl: timedelta = timedelta(minutes=15)
     limits: tuple[SpendLimit, ...] = ()
+    media_retention: timedelta | None = None
 
 
 DEFAULT_POLICY = Policy()

@@ -46,7 +46,7 @@ class ClaimBuilder:
             input=content,
             # Ours alone and unguessable enough; nothing that a caller chose stands in a path.
             asset_key=f"{state.generation_id}/{attempt.attempt_id}",
-            cancel_requested=state.grace_until is not None,
+            cancel_requested=state.wants_cancel,
             post_before=attempt.post_before if claimed.step is Step.SUBMIT else None,
             webhook_url=self._webhook_url(state.generation_id, attempt),
         )

@@ -6,7 +6,8 @@ holds a link that it signed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -82,6 +83,12 @@ class MediaLibrary:
         return StoredFile(
             size_bytes=size, start=start, end=end, pieces=self._pieces(key, start, end)
         )
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        """Remove assets; those that are gone already are no trouble."""
+        for key in keys:
+            with suppress(FileNotFoundError):
+                await obstore.delete_async(self._store, key)
 
     async def _pieces(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
         while start < end:

@@ -68,8 +68,15 @@ class GenerationReads:
     async def page(
         self, owner: str, status: str | None, before: str | None, limit: int
     ) -> list[GenerationView]:
-        """An account's generations older than `before`, newest first."""
-        return await self._views("page", (owner, status, before, limit))
+        """An account's generations older than `before`, newest first; deleted ones left out."""
+        found: list[GenerationView] = []
+        while len(found) < limit:
+            views = await self._views("page", (owner, status, before, limit))
+            found += [view for view in views if view.state.deleted_at is None]
+            if len(views) < limit:
+                break
+            before = views[-1].state.generation_id
+        return found[:limit]
 
     async def _views(self, name: str, values: tuple[Any, ...]) -> list[GenerationView]:
         async def work(connection: Connection) -> list[GenerationView]:

@@ -204,6 +204,7 @@ def test_a_policy_is_as_shipped_until_it_is_set(ledger: LiveLedger) -> None:
         "promotional_first": False,
         "hold_ttl_seconds": 900,
         "limits": [],
+        "media_retention_seconds": None,
     }
     body = {
         "grace_seconds": 0,

@@ -1,7 +1,8 @@
 """What holds for a generation however workers, webhooks and the clockwork interleave.
 
 Reports come once, twice, late, with old fences and about old or foreign attempts; workers vanish;
-time jumps past leases and deadlines; someone refunds a part of the debit by hand.
+time jumps past leases and deadlines; someone refunds a part of the debit by hand; the owner cancels
+and deletes.
 """
 
 from __future__ import annotations
@@ -77,8 +78,9 @@ def stories() -> st.SearchStrategy[list[Step]]:
         lambda wait: Step(wait, "overdue")
     )
     by_hand = st.integers(1, PRICE + 1).map(lambda amount: Step(0, "refund", amount=amount))
+    by_owner = st.sampled_from(["cancel", "delete"]).map(lambda kind: Step(0, kind))
     common = [claims, claims, claims, reports, reports, reports, reports]
-    step = st.one_of(*common, hints, clockwork, by_hand)
+    step = st.one_of(*common, hints, clockwork, by_hand, by_owner)
     # A minimum makes lives long on average, so that some see an end.
     return st.lists(step, min_size=15, max_size=50)
 
@@ -121,6 +123,10 @@ class Witness:
             self.generation.hint(step.number, step.request_id)
         elif step.kind == "overdue":
             self.generation.overdue()
+        elif step.kind == "cancel":
+            self.generation.ledger.batch(self.generation.cancel_command())
+        elif step.kind == "delete":
+            self.generation.delete()
         elif self.price:
             return self._refund_by_hand(step.amount)
         return 0

@@ -12,7 +12,7 @@ from ledger_service.domain import commands
 from ledger_service.domain.account.terms import Schedule, SpendLimit, Thresholds
 from ledger_service.domain.commands import Command, Key
 from ledger_service.domain.events import Event
-from ledger_service.domain.events.account import CreditsDebited, CreditsGranted
+from ledger_service.domain.events.account import CommandAccepted, CreditsDebited, CreditsGranted
 from ledger_service.domain.events.holds import HoldCaptured, HoldPlaced
 from ledger_service.domain.ids import owner_of, policy_owner
 from ledger_service.domain.policy import Policy
@@ -34,6 +34,7 @@ class Asking:
         self.grants: list[tuple[str, str]] = []
         self.debits: list[tuple[str, str]] = []
         self.holds: list[tuple[str, str]] = []
+        self.generations: list[tuple[str, str]] = []
         usual: dict[Callable[[str], Command | None], int] = {
             self._grant: 10, self._debit: 8, self._hold: 5, self._capture: 3, self._release: 2,
             self._extend: 1, self._release_many: 1, self._refund: 5, self._claw_back: 4,
@@ -42,6 +43,7 @@ class Asking:
             self._policy: 1, self._sweep: 1, self._expire_hold: 1,
         }  # fmt: skip
         if has_generations:
+            usual[self._cancel] = 2
             usual[self._generation] = 12
         self._makers = list(usual)
         self._weights = [weight * chance.choice((0, 1, 1, 3, 12)) for weight in usual.values()]
@@ -99,6 +101,8 @@ class Asking:
             self.debits.append((owner, event.debit_id))
         elif isinstance(event, HoldPlaced):
             self.holds.append((owner, event.hold.hold_id))
+        if isinstance(event, CreditsDebited | CommandAccepted) and event.generation_id:
+            self.generations.append((owner, event.generation_id))
 
     def _other(self, owner: str) -> str:
         return self._chance.choice([other for other in OWNERS if other != owner])
@@ -282,6 +286,14 @@ class Asking:
             deadline_after=timedelta(seconds=self._chance.choice((20, 60, 150))),
             spender="key-a",
         )
+
+    def _cancel(self, _: str) -> Command | None:
+        if (generation := self._some(self.generations)) is None:
+            return None
+        kind = self._chance.choice(
+            (commands.CancelGeneration, commands.CancelGeneration, commands.DeleteGeneration)
+        )
+        return kind(owner=generation[0], generation_id=generation[1])
 
 
 def private_of(command: Command) -> dict[str, Any] | None:

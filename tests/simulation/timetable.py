@@ -12,10 +12,13 @@ from ledger_service.engine.engine import Engine
 from ledger_service.engine.submission import Done, Submission
 from ledger_service.errors import OutcomeUnknown
 from ledger_service.generations.doorbell import Doorbell
+from ledger_service.media.library import MediaLibrary
+from ledger_service.signing import Signer
 from tests.simulation.clock import BEGINNING
 from tests.simulation.ledger import ConnectionBroken, Ledger
 from tests.simulation.tables import Tables
 
+NO_LIBRARY: Final = MediaLibrary("", Signer(b"unused"))
 GRACE: Final = timedelta(seconds=60)
 TICK_SECONDS: Final = 0.5
 TICK_MAX_SECONDS: Final = 64.0
@@ -89,7 +92,7 @@ class Timetable:
 
     def __init__(self, ledger: Ledger, bell: Bell) -> None:
         self._ledger = ledger
-        self._clockwork = Clockwork("", AnyProcess(ledger), bell, GRACE)
+        self._clockwork = Clockwork("", AnyProcess(ledger), bell, NO_LIBRARY, GRACE)
         self._connection: Any = AsyncTables(ledger.tables)
         self._timer: asyncio.TimerHandle | None = None
         self._is_working = False

@@ -72,12 +72,27 @@ class DeadlinePassed(GenerationEvent, frozen=True, kw_only=True, omit_defaults=T
     grace_until: datetime
 
 
+class CancelRequested(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Its owner does not want it any more. What the provider says in the end decides: a result that
+    comes all the same is delivered and paid."""
+
+
+class GenerationDeleted(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Its owner deleted it: it is shown no more and its media go. What it cost stays."""
+
+
+class MediaRemoved(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Nothing of its assets is left in our storage: it was deleted, or kept long enough."""
+
+
 class GenerationSucceeded(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """The asset is verified and in our storage: the debit stands."""
+    """The asset is verified and in our storage, until `media_until` if that is known: the debit
+    stands."""
 
     attempt_id: str
     asset: Asset
     billable_units: str | None = None
+    media_until: datetime | None = None
 
 
 class GenerationEnded(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,8 +11,10 @@ from msgspec.structs import replace
 from contracts.api.generations import GenerationStatus
 from ledger_service.domain.events.generation import (
     AttemptAbandoned,
+    CancelRequested,
     DeadlinePassed,
     GenerationCancelled,
+    GenerationDeleted,
     GenerationEnded,
     GenerationEvent,
     GenerationExpired,
@@ -22,6 +24,7 @@ from ledger_service.domain.events.generation import (
     GenerationSubmitted,
     GenerationSucceeded,
     LateFactRecorded,
+    MediaRemoved,
     SubmissionLost,
     SubmissionStarted,
 )
@@ -118,6 +121,18 @@ def _overdue(_: GenerationState, event: DeadlinePassed, __: datetime) -> dict[st
     return {"grace_until": event.grace_until}
 
 
+def _cancel_requested(_: GenerationState, __: CancelRequested, at: datetime) -> dict[str, Any]:
+    return {"cancel_requested_at": at}
+
+
+def _deleted(_: GenerationState, __: GenerationDeleted, at: datetime) -> dict[str, Any]:
+    return {"deleted_at": at}
+
+
+def _media_removed(_: GenerationState, __: MediaRemoved, at: datetime) -> dict[str, Any]:
+    return {"media_removed_at": at}
+
+
 def _succeeded(_: GenerationState, event: GenerationSucceeded, at: datetime) -> dict[str, Any]:
     return {"status": GenerationStatus.SUCCEEDED, "asset": event.asset, "finished_at": at}
 
@@ -161,6 +176,9 @@ _EVOLVERS: Final[
     GenerationStarted: _running,
     AttemptAbandoned: _abandoned,
     DeadlinePassed: _overdue,
+    CancelRequested: _cancel_requested,
+    GenerationDeleted: _deleted,
+    MediaRemoved: _media_removed,
     GenerationSucceeded: _succeeded,
     GenerationFailed: _ended,
     GenerationCancelled: _ended,

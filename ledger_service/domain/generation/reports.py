@@ -184,11 +184,13 @@ def _running(context: Context, report: RunningReport) -> Outcome:
 def _succeeded(context: Context, report: SucceededReport) -> Outcome:
     if not context.is_current:
         return STALE
+    retention = context.draft.policy.media_retention
     state = context.record(
         GenerationSucceeded(
             attempt_id=context.attempt.attempt_id,
             asset=report.asset,
             billable_units=report.billable_units,
+            media_until=context.draft.now + retention if retention else None,
         )
     )
     context.draft.keep_job(finished(context.job, state))
@@ -221,6 +223,8 @@ def _not_sent(context: Context, report: FailedReport) -> Outcome:
     state = context.record(
         AttemptAbandoned(attempt_id=context.attempt.attempt_id, reason=report.reason)
     )
+    if state.cancel_requested_at is not None:
+        return _end(context, GenerationCancelled(reason="cancelled", retryable=True))
     if not report.retryable or state.grace_until is not None:
         ending = GenerationFailed(
             reason=report.reason, retryable=report.retryable, private=context.command.private
@@ -235,7 +239,8 @@ def _not_sent(context: Context, report: FailedReport) -> Outcome:
 def _cancelled(context: Context, report: CancelledReport) -> Outcome:
     if not context.is_current:
         return STALE
-    overdue = context.state.grace_until is not None
+    state = context.state
+    overdue = state.grace_until is not None and state.cancel_requested_at is None
     kind = GenerationExpired if overdue else GenerationCancelled
     ending = kind(
         reason="deadline" if overdue else "cancelled",

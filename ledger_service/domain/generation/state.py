@@ -64,6 +64,14 @@ class GenerationState(msgspec.Struct, frozen=True, kw_only=True):
     asset: Asset | None = None
     refund_id: str | None = None
     refunded: int = 0
+    cancel_requested_at: datetime | None = None
+    deleted_at: datetime | None = None
+    media_removed_at: datetime | None = None
+
+    @property
+    def wants_cancel(self) -> bool:
+        """The provider is to be asked to stop: the owner or the deadline wants it."""
+        return self.cancel_requested_at is not None or self.grace_until is not None
 
     @property
     def live_attempt(self) -> Attempt | None:

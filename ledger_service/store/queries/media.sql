@@ -1,0 +1,37 @@
+-- Which assets there are, and which of them are to go. See media/removal.py.
+
+-- name: lock
+SELECT p.position, l.last
+FROM ledger.projections AS p, ledger.logs AS l
+WHERE p.name = 'media' AND l.log = 'main'
+FOR UPDATE OF p SKIP LOCKED
+
+-- name: stretch
+SELECT owner, stream, topic, state, recorded_at
+FROM ledger.events
+WHERE log = 'main' AND position > $1 AND position <= $2
+    AND topic IN ('generation_succeeded.v1', 'generation_deleted.v1')
+ORDER BY position
+
+-- name: note
+INSERT INTO ledger.media (owner, generation_id, asset_keys, due_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (owner, generation_id) DO UPDATE SET asset_keys = excluded.asset_keys
+
+-- name: end
+INSERT INTO ledger.media (owner, generation_id, asset_keys, due_at) VALUES ($1, $2, '{}', $3)
+ON CONFLICT (owner, generation_id) DO UPDATE SET due_at = excluded.due_at
+
+-- name: advance
+UPDATE ledger.projections SET position = $1 WHERE name = 'media'
+
+-- name: due
+SELECT owner, generation_id, asset_keys FROM ledger.media
+WHERE due_at <= clock_timestamp() AND asset_keys <> '{}'
+ORDER BY due_at LIMIT $1
+
+-- name: postpone
+UPDATE ledger.media SET due_at = clock_timestamp() + interval '30 seconds'
+WHERE owner = $1 AND generation_id = $2
+
+-- name: forget
+DELETE FROM ledger.media WHERE owner = $1 AND generation_id = $2

@@ -23,6 +23,7 @@ from ledger_service.api.dispatch import Dispatcher
 from ledger_service.api.docs import DocsController
 from ledger_service.api.explain import ExplainController
 from ledger_service.api.gate import BatchRoom, Gate
+from ledger_service.api.generation_streams import GenerationStreamsController
 from ledger_service.api.generations import GenerationsController
 from ledger_service.api.grants import GrantsController
 from ledger_service.api.health import HealthController
@@ -87,6 +88,7 @@ CONTROLLERS = (
     LogController,
     ModelsController,
     GenerationsController,
+    GenerationStreamsController,
     WorkController,
     WebhooksController,
     MediaController,

@@ -69,6 +69,7 @@ class Clockwork:
             (1.0, self._end_overdue_jobs),
             (0.25, self._feed_projections),
             (1.0, media.turn),
+            (60.0, self._forget_progress),
         ]
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -155,6 +156,10 @@ class Clockwork:
                 for owner, generation_id in await cursor.fetchall()
             ]
         )
+
+    async def _forget_progress(self, connection: Connection) -> None:
+        """Of generations that nobody has looked at for long: they have ended."""
+        await connection.execute(_SQL["forget_progress"])
 
     async def _feed_projections(self, _: Connection) -> None:
         """It has a connection and a thread of its own: nobody here waits for it."""

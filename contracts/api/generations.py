@@ -122,6 +122,17 @@ class Generation(Reply, frozen=True, kw_only=True):
     finished_at: datetime | None
 
 
+class Progress(Reply, frozen=True, kw_only=True):
+    """What the provider said of a generation that is under way, when it was last asked.
+
+    `provider_status` is the provider's own word, `queue_position` how many wait before it.
+    """
+
+    provider_status: str
+    queue_position: int | None
+    seen_at: datetime
+
+
 class GenerationReply(Reply, frozen=True, kw_only=True):
     """The outcome of a generation request."""
 

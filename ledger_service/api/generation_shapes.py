@@ -5,9 +5,34 @@ from __future__ import annotations
 from typing import Any, Final
 
 from contracts.api.generations import Failure, Generation, Result
+from contracts.problems import ProblemCode
+from ledger_service.api.call import Call
 from ledger_service.domain.generation.state import GenerationState
+from ledger_service.domain.ids import split_owner
+from ledger_service.errors import Rejected
 from ledger_service.media.library import Link
 from ledger_service.store.generation_reads import GenerationView
+
+
+async def own_generation(
+    call: Call, generation_id: str, *, even_deleted: bool = False
+) -> GenerationView:
+    """A generation of the caller's tenant. Raises `Rejected` (`generation_not_found`)."""
+    view = await call.services.generations.reads.one(generation_id)
+    if view is None or split_owner(view.state.owner)[0] != call.tenant:
+        raise Rejected(ProblemCode.GENERATION_NOT_FOUND)
+    if view.state.deleted_at is not None and not even_deleted:
+        raise Rejected(ProblemCode.GENERATION_NOT_FOUND)
+    return view
+
+
+async def shown_generation(call: Call, view: GenerationView) -> Generation:
+    """As the API shows it, with a fresh link to its asset while that is kept."""
+    state, link = view.state, None
+    is_kept = state.media_removed_at is None and state.deleted_at is None
+    if state.asset is not None and is_kept:
+        link = await call.services.generations.library.link(state.asset.key, call.base_url)
+    return generation_of(view, link)
 
 
 def generation_of(view: GenerationView, link: Link | None) -> Generation:

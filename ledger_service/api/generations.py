@@ -16,7 +16,7 @@ from contracts.api.keys import Scope
 from contracts.problems import ProblemCode
 from ledger_service.api.call import Call
 from ledger_service.api.endpoint import delete, get, post
-from ledger_service.api.generation_shapes import generation_of
+from ledger_service.api.generation_shapes import own_generation, shown_generation
 from ledger_service.api.http_reply import HttpReply, json_reply
 from ledger_service.api.query import PageQuery, ReadQuery
 from ledger_service.domain.commands import (
@@ -26,7 +26,6 @@ from ledger_service.domain.commands import (
     RequestGeneration,
 )
 from ledger_service.domain.events.account import CommandAccepted, CreditsDebited
-from ledger_service.domain.ids import split_owner
 from ledger_service.errors import Rejected
 from ledger_service.generations.catalogue import deadline_of
 from ledger_service.store.generation_reads import GenerationView
@@ -113,10 +112,7 @@ class GenerationsController(Controller):
     async def read_generation(self, call: Call, generation_id: str, query: ReadQuery) -> HttpReply:
         """The generation as it stands now. `result.url` is made afresh by each read."""
         await call.at_least(query.min_position)
-        view = await _own(call, generation_id)
-        if view.state.deleted_at is not None:
-            raise Rejected(ProblemCode.GENERATION_NOT_FOUND)
-        return json_reply(await _shown(call, view))
+        return json_reply(await shown_generation(call, await own_generation(call, generation_id)))
 
     @post(
         "/{generation_id:str}/cancel",
@@ -138,7 +134,7 @@ class GenerationsController(Controller):
         and paid for.
         """
         view = await _done(call, CancelGeneration, generation_id)
-        return json_reply(await _shown(call, view), 202)
+        return json_reply(await shown_generation(call, view), 202)
 
     @delete(
         "/{generation_id:str}",
@@ -153,7 +149,8 @@ class GenerationsController(Controller):
         What it cost stays on the account's statement. One that is under way is cancelled first,
         and settled as any other: what comes back, comes back.
         """
-        return json_reply(await _shown(call, await _done(call, DeleteGeneration, generation_id)))
+        view = await _done(call, DeleteGeneration, generation_id)
+        return json_reply(await shown_generation(call, view))
 
     @get(
         scope=Scope.READ,
@@ -172,7 +169,7 @@ class GenerationsController(Controller):
         )
         if not views and before is None and await call.services.reads.account(owner) is None:
             raise Rejected(ProblemCode.ACCOUNT_NOT_FOUND)
-        items = [await _shown(call, view) for view in views[: query.limit]]
+        items = [await shown_generation(call, view) for view in views[: query.limit]]
         more = len(views) > query.limit
         last = views[query.limit - 1].state.generation_id if more else None
         return json_reply(
@@ -180,25 +177,9 @@ class GenerationsController(Controller):
         )
 
 
-async def _own(call: Call, generation_id: str) -> GenerationView:
-    """A generation of the caller's tenant, a deleted one as well."""
-    view = await call.services.generations.reads.one(generation_id)
-    if view is None or split_owner(view.state.owner)[0] != call.tenant:
-        raise Rejected(ProblemCode.GENERATION_NOT_FOUND)
-    return view
-
-
 async def _done(call: Call, kind: type[GenerationCommand], generation_id: str) -> GenerationView:
     """The generation after a command of its owner; a worker is told."""
-    before = await _own(call, generation_id)
+    before = await own_generation(call, generation_id, even_deleted=True)
     await call.submit(kind(owner=before.state.owner, generation_id=generation_id))
     call.services.generations.doorbell.ring(generation_id)
-    return await _own(call, generation_id)
-
-
-async def _shown(call: Call, view: GenerationView) -> Generation:
-    asset, link = view.state.asset, None
-    is_kept = view.state.media_removed_at is None and view.state.deleted_at is None
-    if asset is not None and is_kept:
-        link = await call.services.generations.library.link(asset.key, call.base_url)
-    return generation_of(view, link)
+    return await own_generation(call, generation_id, even_deleted=True)

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
-from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from litestar import Controller
-from litestar.types import Receive, Send
-from litestar.types import Scope as ConnectionScope
+from litestar.types import Send
 
 from contracts.api.accounts import Account
 from contracts.api.keys import Scope
 from contracts.problems import ProblemCode
-from ledger_service.api.body import fault
 from ledger_service.api.call import Call
 from ledger_service.api.endpoint import get
+from ledger_service.api.event_stream import EventStream, last_event_id, send_event
 from ledger_service.api.http_reply import HttpReply
 from ledger_service.api.shapes import account_of
-from ledger_service.errors import Rejected, Unavailable
-from ledger_service.store.head_reader import AccountView
+from ledger_service.errors import Rejected
 
-HEARTBEAT_SECONDS: Final = 15.0
-RETRY_MILLISECONDS: Final = 2_000
-"""What a client that lost the connection should wait before it comes again."""
-EVENT_STREAM: Final = b"text/event-stream"
-_RETRY_SECONDS: Final = 1.0
-_VERSION: Final = re.compile(rb"\d{1,18}")
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -55,96 +44,27 @@ class StreamsController(Controller):
         newer. A comment every 15 s keeps the connection alive; the stream ends when the key does.
         """
         owner = call.owner(account_id)
-        sent = _last_version(call)
+        sent = last_event_id(call)
         view = await call.services.reads.account(owner)
         if view is None:
             raise Rejected(ProblemCode.ACCOUNT_NOT_FOUND)
-        return _Stream(call, owner, sent)
+        return _AccountStream(call, owner, sent)
 
 
-def _last_version(call: Call) -> int:
-    text = call.headers.get(b"last-event-id")
-    if not text:
-        return 0
-    if not _VERSION.fullmatch(text):
-        raise fault("Last-Event-ID", "must be the id of an event of this stream")
-    return int(text)
+class _AccountStream(EventStream):
+    """The newest state of an account."""
 
-
-class _Stream(HttpReply):
-    """Goes on until the client, the key or the process ends."""
-
-    __slots__ = ("_call", "_owner", "_sent")
+    __slots__ = ("_sent",)
 
     def __init__(self, call: Call, owner: str, sent: int) -> None:
-        super().__init__(b"", 200, EVENT_STREAM)
-        self.headers = [(b"content-type", EVENT_STREAM), (b"cache-control", b"no-store")]
-        self._call = call
-        self._owner = owner
+        super().__init__(call, owner)
         self._sent = sent  # the newest version that the client knows
 
-    async def __call__(self, scope: ConnectionScope, receive: Receive, send: Send) -> None:
-        """Send the head, then follow the account beside a watch on the client."""
-        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
-        await _body(send, b"retry: %d\n\n" % RETRY_MILLISECONDS)
-        following = asyncio.ensure_future(self._follow(send))
-        leaving = asyncio.ensure_future(_left(receive))
-        draining = asyncio.ensure_future(self._call.services.draining.wait())
-        parts: list[asyncio.Future[Any]] = [following, leaving, draining]
-        await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-        for part in parts:
-            part.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _follow(self, send: Send) -> None:
-        with self._call.services.follower.watch(self._owner) as changed:
-            while True:
-                changed.clear()
-                await self._tell(send)
-                try:
-                    await asyncio.wait_for(changed.wait(), HEARTBEAT_SECONDS)
-                except TimeoutError:
-                    if not await self._is_welcome():
-                        return
-                    await _body(send, b": alive\n\n")
-
-    async def _tell(self, send: Send) -> None:
+    async def tell(self, send: Send) -> bool:
         """Send the account if it is newer than what the client knows."""
-        view = await self._view()
-        if view is None or view.state.version <= self._sent:
-            return
-        account = _ENCODER.encode(account_of(view.state, view.position, view.now))
-        self._sent = view.state.version
-        await _body(send, b"id: %d\nevent: account\ndata: %s\n\n" % (self._sent, account))
-
-    async def _view(self) -> AccountView | None:
-        """Over an outage of the database: the client need not come again for it."""
-        while True:
-            try:
-                return await self._call.services.reads.account(self._owner)
-            except Unavailable:
-                await asyncio.sleep(_RETRY_SECONDS)
-
-    async def _is_welcome(self) -> bool:
-        """Whether the key still holds; nobody is sent away because nobody can tell."""
-        services, header = self._call.services, self._call.headers.get(b"authorization")
-        try:
-            await services.authenticator.identify(header)
-        except Rejected:
-            return False
-        except Unavailable:
-            return True
+        view = await self.insisting(lambda: self._call.services.reads.account(self._owner))
+        if view is not None and view.state.version > self._sent:
+            account = _ENCODER.encode(account_of(view.state, view.position, view.now))
+            self._sent = view.state.version
+            await send_event(send, b"account", account, self._sent)
         return True
-
-
-async def _body(send: Send, chunk: bytes) -> None:
-    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-
-
-async def _left(receive: Receive) -> None:
-    """Until the client has gone."""
-    message: Any = {"type": ""}
-    while message["type"] != "http.disconnect":
-        message = await receive()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Any, Final
 
 from litestar import Controller
@@ -14,6 +15,7 @@ from contracts.jobs import (
     FailedReport,
     ReportReply,
     ReportRequest,
+    RunningReport,
     Step,
 )
 from contracts.problems import ProblemCode
@@ -22,7 +24,7 @@ from ledger_service.api.endpoint import post
 from ledger_service.api.http_reply import HttpReply, json_reply
 from ledger_service.domain.commands import ClaimGeneration, ReportGeneration
 from ledger_service.domain.generation.state import Claimed, Reported
-from ledger_service.errors import Rejected
+from ledger_service.errors import Rejected, Unavailable
 
 log: Final = logging.getLogger(__name__)
 
@@ -100,9 +102,18 @@ class WorkController(Controller):
             private = {"message": body.event.message}
         done = await call.submit(command, private)
         assert isinstance(done.result, Reported)
+        if isinstance(body.event, RunningReport) and done.result.accepted:
+            await _note_progress(call, generation_id, body.event)
         claimed = done.result.claimed
         next_claim = await _claim_of(call, claimed) if claimed else None
         return json_reply(ReportReply(accepted=done.result.accepted, next_claim=next_claim))
+
+
+async def _note_progress(call: Call, generation_id: str, seen: RunningReport) -> None:
+    """For those who watch. It is of no consequence, and no report fails for it."""
+    if seen.error is None and not seen.completed:
+        with suppress(Unavailable):
+            await call.services.generations.reads.note_progress(generation_id, seen)
 
 
 async def _owner(call: Call, generation_id: str) -> str:

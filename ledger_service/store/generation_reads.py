@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 from psycopg import AsyncRawCursor
 
+from contracts.jobs import RunningReport
 from ledger_service.domain.generation.state import GenerationState
 from ledger_service.store.folding import StoredHead, generation_head, run_steps_async
 from ledger_service.store.pool import Connection, ReadPool, snapshot
@@ -26,6 +28,14 @@ class GenerationView(msgspec.Struct, frozen=True, kw_only=True):
     refunded: int
     private: dict[str, Any] | None
     ending_private: dict[str, Any] | None
+
+
+class ProgressView(msgspec.Struct, frozen=True):
+    """What the provider said of a generation at `seen_at`."""
+
+    provider_status: str
+    queue_position: int | None
+    seen_at: datetime
 
 
 class GenerationReads:
@@ -59,6 +69,22 @@ class GenerationReads:
             lambda connection: self._vault.open(connection, owner, digest)
         )
         return found or {}
+
+    async def note_progress(self, generation_id: str, seen: RunningReport) -> None:
+        """Remember what the provider said of it just now."""
+        values = (generation_id, seen.provider_status, seen.queue_position)
+
+        async def work(connection: Connection) -> None:
+            await _rows(connection, "note_progress", values, fetch=False)
+
+        await self._pool.write(work)
+
+    async def progress(self, generation_id: str) -> ProgressView | None:
+        """What the provider said last; None when nothing is remembered."""
+        rows = await self._pool.read(
+            lambda connection: _rows(connection, "progress", (generation_id,))
+        )
+        return ProgressView(*rows[0]) if rows else None
 
     async def one(self, generation_id: str) -> GenerationView | None:
         """The generation as it stands now."""

@@ -2,54 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
 
 import httpx
 import pytest
 
 from tests.fixtures.live import Caller, LiveLedger, expect, new_account, serve
 from tests.fixtures.services import Database, Processes
+from tests.fixtures.streaming import Stream
 
 pytestmark = pytest.mark.slow
 
 PATIENCE_SECONDS = 20.0
-
-
-class Stream:
-    """The events of one stream, as a client of the protocol reads them."""
-
-    def __init__(self, response: httpx.Response) -> None:
-        self._lines = response.iter_lines()
-
-    def next(self) -> dict[str, Any]:
-        """The next event with its id and its data; comments are passed over."""
-        event: dict[str, Any] = {}
-        for line in self._lines:
-            if not line:
-                if "data" in event:
-                    return event
-                event = {}
-            elif not line.startswith(":"):
-                field, _, value = line.partition(": ")
-                event[field] = json.loads(value) if field == "data" else value
-        raise EOFError
-
-    def until(self, version: int) -> dict[str, Any]:
-        """The first event that is as new as this."""
-        while True:
-            event = self.next()
-            if int(event["id"]) >= version:
-                return event
-
-    def comment(self) -> str:
-        """The next comment."""
-        return next(line for line in self._lines if line.startswith(":"))
 
 
 @contextmanager

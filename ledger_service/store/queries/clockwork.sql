@@ -1,5 +1,8 @@
 -- The clockwork's own statements. All of it goes by the database's clock.
 
+-- name: forget_progress
+DELETE FROM ledger.progress WHERE seen_at < clock_timestamp() - interval '1 hour'
+
 -- name: lead
 -- One row per role. A holder renews; another takes over when the lease has run out, with a new
 -- epoch. No row comes back while somebody else leads.

@@ -27,6 +27,17 @@ WHERE j.owner = $1
 ORDER BY j.generation_id DESC
 LIMIT $4
 
+-- name: note_progress
+INSERT INTO ledger.progress (generation_id, provider_status, queue_position, seen_at)
+VALUES ($1, $2, $3, clock_timestamp())
+ON CONFLICT (generation_id) DO UPDATE SET
+    provider_status = excluded.provider_status,
+    queue_position = excluded.queue_position,
+    seen_at = excluded.seen_at
+
+-- name: progress
+SELECT provider_status, queue_position, seen_at FROM ledger.progress WHERE generation_id = $1
+
 -- name: refunded
 SELECT debit_id, refunded FROM ledger.debit_refunds
 WHERE owner = $1 AND debit_id = ANY ($2::text[])

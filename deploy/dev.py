@@ -38,7 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="make",
         description="Credit Ledger, for its developers.",
-        epilog="\n".join(f"  {name:<10} {text}" for name, (_, text) in TARGETS.items()),
+        epilog="\n".join(f"  {name:<18} {text}" for name, (_, text) in TARGETS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("target", choices=TARGETS, metavar="TARGET", nargs="?", default="help")
@@ -175,6 +175,12 @@ def all_tests(args: list[str]) -> None:
     step("tests", "-m", "pytest", *_on_all_cores(), *args)
 
 
+def bench_generations(args: list[str]) -> None:
+    """Print what whole generations take; judges nothing."""
+    ensure_environment("dev")
+    become("-m", "tests.benchmarks.generations", *args)
+
+
 def bench(args: list[str]) -> None:
     """Print ratios against yardsticks measured in the same run; judges nothing."""
     draws = {"--record", "--pages"} & set(args)
@@ -232,6 +238,7 @@ TARGETS: dict[str, tuple[Callable[[list[str]], None], str]] = {
     "test": (all_tests, "every test, on real PostgreSQL and Valkey"),
     "test-fast": (fast_tests, "the tests that need no server"),
     "bench": (bench, "throughput as ratios against yardsticks"),
+    "bench-generations": (bench_generations, "whole generations: rate, latency, recovery, memory"),
     "oracle": (oracle, "random commands, every answer judged by a second model of the law"),
     "simulate": (simulate, "histories in virtual time, with faults; SEED=n plays one again"),
     "fmt": (fmt, "format the code"),

@@ -21,6 +21,7 @@ class ProblemCode(enum.StrEnum):
     INSUFFICIENT_CREDITS = "insufficient_credits"
     SPEND_LIMIT_REACHED = "spend_limit_reached"
     FORBIDDEN = "forbidden"
+    WEBHOOK_NOT_GENUINE = "webhook_not_genuine"
     ACCOUNT_NOT_FOUND = "account_not_found"
     DEBIT_NOT_FOUND = "debit_not_found"
     HOLD_NOT_FOUND = "hold_not_found"

@@ -50,7 +50,10 @@ from ledger_service.engine.engine import Engine
 from ledger_service.generations.catalogue import SHIPPED, Catalogue
 from ledger_service.generations.claiming import ClaimBuilder
 from ledger_service.generations.doorbell import Doorbell
+from ledger_service.generations.key_set_client import KeySetClient
 from ledger_service.generations.services import GenerationServices
+from ledger_service.generations.webhook_keys import ProviderKeys
+from ledger_service.generations.webhooks import WebhookJudge
 from ledger_service.media.library import MediaLibrary
 from ledger_service.settings import Settings, read_settings
 from ledger_service.signing import Signer
@@ -178,7 +181,15 @@ def _generation_services(settings: Settings, pool: ReadPool, vault: Vault) -> Ge
         library=MediaLibrary(settings.storage_url, signer),
         reads=GenerationReads(pool, vault),
         signer=signer,
+        webhooks=_webhook_judge(settings),
     )
+
+
+def _webhook_judge(settings: Settings) -> WebhookJudge:
+    if not settings.verifies_webhooks:
+        return WebhookJudge(None)
+    keys = ProviderKeys(KeySetClient(settings.key_set_url()).fetch)
+    return WebhookJudge(keys, settings.fal_webhook_user_id)
 
 
 def _announce_draining(draining: asyncio.Event) -> Callable[[], None]:

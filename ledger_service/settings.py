@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -13,6 +14,9 @@ from ledger_service.errors import RefusedToStart
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+UserId = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{0,256}\Z")]
+
+_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
@@ -22,6 +26,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     `vault_key` is the master key of personal data (32 bytes, base64url); `webhook_secret` signs
     webhook and media links. An empty `webhook_base_url` means that providers are only polled.
     `public_url` is how callers reach the ledger; when it is empty, links go by the Host header.
+    Webhooks are verified with the keys at `fal_webhook_jwks_url`, and must name
+    `fal_webhook_user_id`, our user id at fal, if it is set. With `fal_webhook_signatures` off, or
+    while there are no webhooks, nothing is fetched, and a webhook is never more than a hint.
     """
 
     database_url: str
@@ -31,6 +38,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     vault_key: str = ""
     webhook_secret: str = ""
     webhook_base_url: str = ""
+    fal_webhook_jwks_url: str = "https://rest.fal.ai/.well-known/jwks.json"
+    fal_webhook_user_id: UserId = ""
+    fal_webhook_signatures: Literal["required", "off"] = "required"
     storage_url: str = ""
     public_url: str = ""
     ledger_host: str = "127.0.0.1"
@@ -42,6 +52,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     def owner_url(self) -> str:
         """Where migrations run."""
         return self.database_owner_url or self.database_url
+
+    @property
+    def verifies_webhooks(self) -> bool:
+        """Whether a webhook must prove who sent it."""
+        return self.webhook_base_url != "" and self.fal_webhook_signatures == "required"
+
+    def key_set_url(self) -> str:
+        """Where the keys of webhooks are. Raises `RefusedToStart` when others could swap them on
+        their way: plain HTTP is for this machine alone."""
+        try:
+            parts = urlsplit(self.fal_webhook_jwks_url)
+            schemes = ("https", "http") if parts.hostname in _LOOPBACK else ("https",)
+            is_sound = parts.hostname and parts.port != 0 and parts.scheme in schemes
+        except ValueError:
+            is_sound = False
+        if not is_sound:
+            raise RefusedToStart("FAL_WEBHOOK_JWKS_URL must be an https:// URL")
+        return self.fal_webhook_jwks_url
 
     def master_key(self) -> bytes:
         """The 32 bytes of `VAULT_KEY`. Raises `RefusedToStart` when it is not that."""

@@ -12,6 +12,7 @@ pytest_plugins = [
     "tests.fixtures.stack",
     "tests.fixtures.customer",
     "tests.fixtures.hand_worker",
+    "tests.fixtures.signing_provider",
 ]
 
 # Deadlines per example would judge the machine, not the code.

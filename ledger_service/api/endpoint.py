@@ -34,6 +34,7 @@ from ledger_service.domain.commands import Key
 
 Handler = Callable[..., Awaitable[Any]]
 Gate = Callable[[Services, Mapping[str, Any]], None]
+Prove = Callable[[Services, Headers, bytes], Awaitable[Any]]
 
 NO_KEY: Final = Key(API_KEY_SPACE, "dry-run")
 """Where an answer needs a key that nobody looks at."""
@@ -45,7 +46,9 @@ OPT: Final = "endpoint"
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """One operation. `scopes`: any of them is enough; none: open to everyone.
 
-    `gate` judges the path of a request that needs no key, before anything else of it is read.
+    `gate` judges the path of a request that needs no key, before anything else of it is read;
+    `prove` judges its headers and its raw body before that is parsed, and what it finds is the
+    handler's `proven`.
     `handler` takes a controller (none of them has a state), a call and what its signature says.
     """
 
@@ -65,6 +68,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     example: Any
     media_types: tuple[str, ...]
     gate: Gate | None
+    prove: Prove | None
 
     @property
     def may_run_dry(self) -> bool:
@@ -107,6 +111,7 @@ class Declaration(TypedDict, total=False):
     example: Any
     media_types: tuple[str, ...]
     gate: Gate
+    prove: Prove
     may_run_dry: bool
 
 
@@ -161,6 +166,7 @@ def declare(handler: Handler, method: str, declared: Declaration) -> Endpoint:
         example=declared.get("example"),
         media_types=declared.get("media_types", ("application/json",)),
         gate=declared.get("gate"),
+        prove=declared.get("prove"),
     )
 
 
@@ -203,6 +209,8 @@ def _answering(endpoint: Endpoint, handler: Handler) -> Handler:
             document = None
             if endpoint.body is not None:
                 raw = await read_body(request.receive, headers, endpoint.body_max_bytes)
+                if endpoint.prove is not None:
+                    arguments["proven"] = await endpoint.prove(services, headers, raw)
                 document = parse_json(raw)
                 arguments["body"] = to_struct(document, endpoint.body)
             if endpoint.is_keyed:

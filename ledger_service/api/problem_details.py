@@ -61,6 +61,9 @@ KINDS: Final[dict[ProblemCode, Kind]] = {
     ),
     Code.SPEND_LIMIT_REACHED: Kind(402, "Spend limit reached", "A spend limit forbids this."),
     Code.FORBIDDEN: Kind(403, "Not allowed", "The API key lacks a scope that this needs."),
+    Code.WEBHOOK_NOT_GENUINE: Kind(
+        403, "Webhook not genuine", "The webhook's signature does not prove that it is fal's."
+    ),
     Code.ACCOUNT_NOT_FOUND: Kind(404, "No such account", "There is no account with this id."),
     Code.DEBIT_NOT_FOUND: Kind(404, "No such debit", "The account has no debit with this id."),
     Code.HOLD_NOT_FOUND: Kind(404, "No such hold", "The account has no hold with this id."),

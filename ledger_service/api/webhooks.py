@@ -1,7 +1,7 @@
 """The provider's webhooks: hints that something happened. Polling alone works without them."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Controller
@@ -11,13 +11,15 @@ from contracts.limits import WEBHOOK_BODY_MAX_BYTES
 from contracts.problems import ProblemCode
 from ledger_service.api.call import Call
 from ledger_service.api.endpoint import post
+from ledger_service.api.headers import Headers
 from ledger_service.api.http_reply import HttpReply, json_reply
 from ledger_service.api.services import Services
 from ledger_service.domain.commands import HintGeneration
 from ledger_service.errors import Rejected
 from ledger_service.generations.claiming import WEBHOOK_PURPOSE
+from ledger_service.generations.webhook_signatures import REQUEST_ID_HEADER, Verdict
 
-ACTOR = "provider:fal"
+ACTOR: Final = "provider:fal"
 
 
 class FalWebhook(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +42,14 @@ def _judge_token(services: Services, path: Mapping[str, Any]) -> None:
         raise Rejected(ProblemCode.NOT_FOUND)
 
 
+async def _judge_signature(services: Services, headers: Headers, raw: bytes) -> Verdict:
+    """Nothing is parsed that the provider has not signed."""
+    verdict = await services.generations.webhooks.judge(headers.get, raw)
+    if verdict is Verdict.FORGED:
+        raise Rejected(ProblemCode.WEBHOOK_NOT_GENUINE)
+    return verdict
+
+
 class WebhooksController(Controller):
     """`/v1/webhooks/fal`."""
 
@@ -52,14 +62,30 @@ class WebhooksController(Controller):
         reply=Noted,
         body_max_bytes=WEBHOOK_BODY_MAX_BYTES,
         summary="Take a hint from fal",
-        problems=(ProblemCode.NOT_FOUND,),
+        problems=(
+            ProblemCode.NOT_FOUND,
+            ProblemCode.WEBHOOK_NOT_GENUINE,
+            ProblemCode.UNAVAILABLE,
+        ),
         gate=_judge_token,
+        prove=_judge_signature,
     )
     async def note_fal_webhook(
-        self, call: Call, generation_id: str, attempt: int, token: str, body: FalWebhook
+        self,
+        call: Call,
+        generation_id: str,
+        attempt: int,
+        token: str,
+        body: FalWebhook,
+        proven: Verdict,
     ) -> HttpReply:
-        """Look at the generation now. Nothing that the body says is believed, save for the request
-        id of an attempt whose submit got no answer: only the provider knows this address."""
+        """Look at the generation now. The address is secret, and the body must bear fal's
+        signature (`X-Fal-Webhook-*`, Ed25519). Nothing that it says is believed all the same, save
+        for the request id of an attempt whose submit got no answer, and that only while the
+        signature is at most 300 s old. 503 when fal's keys cannot be had: deliver it again."""
+        request_id = body.request_id if proven is Verdict.GENUINE else None
+        if proven is not Verdict.UNSIGNED:
+            _expect_request_id(call.headers, body)
         services = call.services.generations
         owner = await services.reads.owner_of(generation_id)
         if owner is None:
@@ -70,8 +96,15 @@ class WebhooksController(Controller):
                 owner=owner,
                 generation_id=generation_id,
                 number=attempt,
-                request_id=body.request_id,
+                request_id=request_id,
             ),
         )
         services.doorbell.ring(generation_id)
         return json_reply(Noted(noted=True))
+
+
+def _expect_request_id(headers: Headers, body: FalWebhook) -> None:
+    """Header and body must be about one and the same request."""
+    signed = headers.get(REQUEST_ID_HEADER)
+    if body.request_id is None or body.request_id.encode() != signed:
+        raise Rejected(ProblemCode.WEBHOOK_NOT_GENUINE)

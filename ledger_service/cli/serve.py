@@ -38,6 +38,7 @@ def run(options: argparse.Namespace) -> int:
     settings = read_settings()
     settings.master_key()
     settings.signing_secret()
+    settings.key_set_url()
     check_boot(settings.database_url)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # an outage is told by /health/ready

@@ -7,6 +7,7 @@ import msgspec
 from ledger_service.generations.catalogue import Catalogue
 from ledger_service.generations.claiming import ClaimBuilder
 from ledger_service.generations.doorbell import Doorbell
+from ledger_service.generations.webhooks import WebhookJudge
 from ledger_service.media.library import MediaLibrary
 from ledger_service.signing import Signer
 from ledger_service.store.generation_reads import GenerationReads
@@ -21,3 +22,4 @@ class GenerationServices(msgspec.Struct, frozen=True, kw_only=True):
     library: MediaLibrary
     reads: GenerationReads
     signer: Signer
+    webhooks: WebhookJudge

@@ -114,6 +114,9 @@ def test_a_server_that_could_lose_commits_is_refused(durable_postgres: Cluster) 
         ([], {"WEBHOOK_SECRET": "short"}, "WEBHOOK_SECRET"),
         ([], {"DATABASE_URL": ""}, "DATABASE_URL"),
         ([], {"LEDGER_PORT": "eighty"}, "LEDGER_PORT"),
+        ([], {"FAL_WEBHOOK_JWKS_URL": "http://keys.test/jwks"}, "FAL_WEBHOOK_JWKS_URL"),
+        ([], {"FAL_WEBHOOK_SIGNATURES": "maybe"}, "FAL_WEBHOOK_SIGNATURES"),
+        ([], {"FAL_WEBHOOK_USER_ID": "two words"}, "FAL_WEBHOOK_USER_ID"),
     ],
 )
 def test_a_process_unfit_for_a_ledger_does_not_start(

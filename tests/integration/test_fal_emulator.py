@@ -753,8 +753,8 @@ def receiving(*statuses: int) -> Iterator[Receiver]:
 
 
 def verify(fal: Emulator, headers: dict[str, str], body: bytes) -> None:
-    """Check a delivery's signature with the provider's published key."""
-    (key,) = fal.http.get("/.well-known/jwks.json").json()["keys"]
+    """Check a delivery's signature with the newest of the provider's published keys."""
+    key = fal.http.get("/.well-known/jwks.json").json()["keys"][-1]
     public = Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(key["x"] + "="))
     parts = [headers[f"x-fal-webhook-{name}"] for name in ("request-id", "user-id", "timestamp")]
     message = "\n".join([*parts, sha256(body).hexdigest()]).encode()
@@ -827,6 +827,83 @@ def test_webhooks_can_be_doubled_forged_emptied_and_suppressed(fal: Emulator) ->
     assert emptied["payload_error"]
     with pytest.raises(InvalidSignature):
         verify(fal, *receiver.got[3])
+
+
+def delivered(fal: Emulator, prompt: str) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
+    """Headers and body of a job's one webhook, whose signature must be good, and the job."""
+    with receiving() as receiver:
+        job = fal.submit(prompt, params={"fal_webhook": receiver.url})
+        settled(fal, prompt)
+    ((headers, body),) = receiver.got
+    verify(fal, headers, body)
+    return headers, httpx.Response(200, content=body).json(), job
+
+
+def test_a_webhook_may_be_signed_an_hour_ago(fal: Emulator) -> None:
+    """`[[fal:webhook-old-timestamp]]`: a good signature over an old time."""
+    headers, _, _ = delivered(fal, "[[fal:webhook-old-timestamp]]")
+    assert 3540 < time.time() - int(headers["x-fal-webhook-timestamp"]) < 3660
+
+
+def test_a_webhook_may_be_for_somebody_else(fal: Emulator) -> None:
+    """`[[fal:webhook-other-user]]`: a good signature over another user's id."""
+    headers, _, _ = delivered(fal, "[[fal:webhook-other-user]]")
+    (item,) = fal.accepted("[[fal:webhook-other-user]]")
+    assert headers["x-fal-webhook-user-id"] != item["user_id"]
+
+
+def test_a_webhook_may_name_another_request(fal: Emulator) -> None:
+    """`webhook-wrong-request-id`: in the body alone; `webhook-unknown-job`: everywhere."""
+    headers, body, job = delivered(fal, "[[fal:webhook-wrong-request-id]]")
+    assert headers["x-fal-webhook-request-id"] == job["request_id"] != body["request_id"]
+    headers, body, job = delivered(fal, "[[fal:webhook-unknown-job]]")
+    assert headers["x-fal-webhook-request-id"] == body["request_id"] != job["request_id"]
+    path = f"/fal-ai/veo3.1/requests/{body['request_id']}/status"
+    assert fal.http.get(path).status_code == 404
+
+
+def test_a_key_may_be_rotated(tmp_path: Path) -> None:
+    """`[[fal:webhook-rotated-key]]`: signed with a new key, which comes after the one before it in
+    the key set; both are there after a restart."""
+    with running(tmp_path, "--job-seconds", "0", "--allow-loopback-webhooks") as fal:
+        (first,) = fal.http.get("/.well-known/jwks.json").json()["keys"]
+        delivered(fal, "[[fal:webhook-rotated-key]]")
+        both = fal.http.get("/.well-known/jwks.json").json()["keys"]
+        assert (both[0], len(both)) == (first, 2)
+        fal.stop(signal.SIGKILL)
+        fal.start()
+        assert fal.http.get("/.well-known/jwks.json").json()["keys"] == both
+        delivered(fal, "signed with the new key from now on")
+        delivered(fal, "[[fal:webhook-rotated-key]] again")
+        newest = fal.http.get("/.well-known/jwks.json").json()["keys"]
+        assert (newest[0], len(newest)) == (both[1], 2)
+
+
+def test_a_webhook_may_come_before_the_submits_answer(fal: Emulator) -> None:
+    """`[[fal:webhook-first]]`: the answer waits for the webhook; without one it does not wait."""
+    with receiving() as receiver:
+        fal.submit("[[fal:webhook-first]]", params={"fal_webhook": receiver.url})
+        assert len(receiver.got) == 1
+    fal.submit("[[fal:webhook-first]] nobody to call")
+    stuck = {"prompt": "[[fal:webhook-first]][[fal:stuck]]"}
+    hook = {"fal_webhook": "http://127.0.0.1:1/"}
+    with pytest.raises(httpx.ReadTimeout):
+        fal.http.post(f"/{VIDEO}", json=stuck, params=hook, timeout=0.2)
+
+
+@pytest.mark.parametrize("how", ["", "[[fal:stuck]]", "[[fal:slow=1]]"])
+def test_a_webhook_may_wait_for_a_cancel(fal: Emulator, how: str) -> None:
+    """`[[fal:webhook-after-cancel]]`: sent once a cancel was asked for and the job is over."""
+    prompt = f"[[fal:webhook-after-cancel]]{how} patient"
+    with receiving() as receiver:
+        job = fal.submit(prompt, params={"fal_webhook": receiver.url})
+        if not how:
+            fal.completed(job)
+        assert fal.accepted(prompt)[0]["webhooks"][0]["state"] == "pending"
+        fal.http.put(job["cancel_url"])
+        assert settled(fal, prompt)[0]["state"] == "delivered"
+    told = httpx.Response(200, content=receiver.got[0][1]).json()
+    assert told["status"] == ("ERROR" if "stuck" in how else "OK")
 
 
 def test_a_webhook_may_come_late(fal: Emulator) -> None:

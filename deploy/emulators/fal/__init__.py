@@ -4,11 +4,13 @@ Start it with ``python -m deploy.emulators.fal --port 0 --state-dir DIR``. A req
 
     protocol.py      the queue's routes       jobs.py        queue and state machine, in SQLite
     platform_api.py  /v1 look-ups        ──▶  outcomes.py    what status and result look like
-    files.py         generated media          webhooks.py    signed deliveries with retries
-    admin.py         what really happened     directives.py  misbehaviour, asked for in the prompt
+    files.py         generated media          webhooks.py    deliveries with retries
+    admin.py         what really happened     sealing.py     what they say, and their signatures
+                                              directives.py  misbehaviour, asked for in the prompt
 
 `app.py` puts these together, `models.py` knows inputs and prices, `errors.py` every way to fail,
-`media.py` makes each file unique, `wire.py` reaches what the web framework hides.
+`identities.py` whose a key is, `media.py` makes each file unique, `wire.py` reaches what the web
+framework hides.
 
 It offers no idempotency, as fal offers none: two submits are two jobs, both billed, and
 ``GET /admin/jobs`` shows both. That is what makes a test against double submits honest.

@@ -9,8 +9,9 @@ from litestar.params import FromQuery
 
 from deploy.emulators.fal import outcomes
 from deploy.emulators.fal.directives import KNOWN
+from deploy.emulators.fal.identities import user_id
 from deploy.emulators.fal.jobs import Job, JobQueue
-from deploy.emulators.fal.webhooks import Courier, user_id
+from deploy.emulators.fal.webhooks import Courier
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>fal emulator</title>
 <style>body{{font:15px/1.5 system-ui;margin:2rem}}td,th{{padding:.2rem .8rem .2rem 0;

@@ -16,8 +16,9 @@ from litestar.types import ASGIApp, ControllerRouterHandler, ExceptionHandlersMa
 from deploy.emulators.fal import admin, files, platform_api, protocol
 from deploy.emulators.fal.database import connect
 from deploy.emulators.fal.jobs import JobQueue
+from deploy.emulators.fal.sealing import Signer
 from deploy.emulators.fal.settings import Settings
-from deploy.emulators.fal.webhooks import Courier, Signer
+from deploy.emulators.fal.webhooks import Courier
 from deploy.emulators.fal.wire import (
     Refusal,
     admit_a_bug,

@@ -36,7 +36,14 @@ KNOWN: Final[Mapping[str, str]] = {
     "no-webhook": "no webhook is sent (also written webhook-only=no)",
     "webhook-late": "=SECONDS between completion and the webhook",
     "webhook-twice": "the webhook is delivered twice",
+    "webhook-first": "the answer to the submit waits until the webhook has been delivered",
+    "webhook-after-cancel": "the webhook waits until the job has ended and a cancel was asked for",
     "webhook-bad-signature": "the webhook's signature does not verify",
+    "webhook-rotated-key": "signed with a new key; the key set shows the one before it as well",
+    "webhook-old-timestamp": "the webhook was signed an hour ago",
+    "webhook-other-user": "the webhook is signed for another user's id",
+    "webhook-wrong-request-id": "the webhook's body names another request than its headers",
+    "webhook-unknown-job": "the webhook names a request that nobody submitted, headers and body",
     "webhook-no-payload": "the webhook says payload_error and carries no payload",
     **{
         f"submit-{status}": f"not accepted: the submit answers {status}; =COUNT only so often"

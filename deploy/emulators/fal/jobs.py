@@ -8,11 +8,13 @@ whatever fell due meanwhile, and an instant job completes within its submit.
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
 from typing import Any, Literal
 from uuid import uuid4
 
 import msgspec
+from msgspec.structs import replace
 
 from deploy.emulators.fal import directives, models
 from deploy.emulators.fal.database import transaction
@@ -20,6 +22,7 @@ from deploy.emulators.fal.settings import Settings
 
 CANCEL_SECONDS = 0.1
 """How long a runner takes to notice that its job was cancelled."""
+_NEVER = math.inf
 _JSON_COLUMNS = ("input", "tags", "headers")
 
 
@@ -117,8 +120,8 @@ class JobQueue:
                 # Owed from the start, due once the job has completed: see `_complete`.
                 self._db.execute(
                     "INSERT INTO deliveries (request_id, url, state, due_at)"
-                    " VALUES (?, ?, 'pending', 9e999)",
-                    (record["request_id"], webhook_url),
+                    " VALUES (?, ?, 'pending', ?)",
+                    (record["request_id"], webhook_url, _NEVER),
                 )
         self.changed.set()
         self.advance(now)
@@ -165,7 +168,7 @@ class JobQueue:
             )
         self._db.execute(
             "UPDATE deliveries SET due_at = ? WHERE request_id = ?",
-            (now + job.directives.number("webhook-late", 0), job.request_id),
+            (_webhook_due_at(job, now), job.request_id),
         )
 
     def _start_waiting(self, now: float) -> int:
@@ -198,18 +201,29 @@ class JobQueue:
         does not listen and finishes with a real result, which is what fal's documentation warns of.
         """
         if job.status == "COMPLETED":
+            self._release_webhook(job, now)
             return False
         listens = "stuck" in job.directives or "cooperative" in job.directives
         with transaction(self._db):
             self._db.execute("UPDATE jobs SET cancel_requested = 1 WHERE seq = ?", (job.seq,))
             if job.status == "IN_QUEUE":
-                self._complete(job, "client_cancelled", now)
+                self._complete(replace(job, cancel_requested=True), "client_cancelled", now)
             elif listens and not job.cancel_requested:
                 self._db.execute(
                     "UPDATE jobs SET ends_at = ? WHERE seq = ?", (now + CANCEL_SECONDS, job.seq)
                 )
         self.changed.set()
         return True
+
+    def _release_webhook(self, job: Job, now: float) -> None:
+        """What waited for a cancel waits no longer."""
+        if "webhook-after-cancel" in job.directives and not job.cancel_requested:
+            with transaction(self._db):
+                self._db.execute("UPDATE jobs SET cancel_requested = 1 WHERE seq = ?", (job.seq,))
+                self._db.execute(
+                    "UPDATE deliveries SET due_at = ? WHERE request_id = ?", (now, job.request_id)
+                )
+            self.changed.set()
 
     def get(self, request_id: str) -> Job:
         """A job that is known to exist."""
@@ -297,6 +311,13 @@ def _outcome(job: Job) -> str | None:
     if job.cancel_requested and ("stuck" in job.directives or "cooperative" in job.directives):
         return "client_cancelled"
     return job.directives.failure()
+
+
+def _webhook_due_at(job: Job, now: float) -> float:
+    """When the webhook of a job is due that completes now."""
+    if "webhook-after-cancel" in job.directives and not job.cancel_requested:
+        return _NEVER
+    return now + job.directives.number("webhook-late", 0)
 
 
 def _job(row: sqlite3.Row) -> Job:

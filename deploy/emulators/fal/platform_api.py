@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 
 from deploy.emulators.fal import outcomes
 from deploy.emulators.fal.jobs import Job, JobQueue
-from deploy.emulators.fal.webhooks import Signer
+from deploy.emulators.fal.sealing import Signer
 from deploy.emulators.fal.wire import Refusal, origin_of
 
 MAX_LIMIT: Final = 100

@@ -21,11 +21,13 @@ from deploy.emulators.fal import directives, outcomes
 from deploy.emulators.fal.directives import Directives
 from deploy.emulators.fal.errors import SUBMIT_REFUSALS, detail_item
 from deploy.emulators.fal.jobs import Job, JobQueue, Submission
+from deploy.emulators.fal.webhooks import Courier
 from deploy.emulators.fal.wire import Refusal, cut, origin_of, respond, until_client_leaves
 
 MAX_BODY_BYTES: Final = 1 << 20
 _PREFIXES: Final = ("workflows", "comfy")
 _STREAM_PAUSE_SECONDS: Final = 0.1
+_LOOK_SECONDS: Final = 0.02
 _ACTIONS: Final = {
     "": "result",
     "response": "result",
@@ -65,6 +67,7 @@ def parse_address(path: str) -> Address:
 async def submit(
     request: Request[Any, Any, Any],
     queue: NamedDependency[JobQueue],
+    courier: NamedDependency[Courier],
     owner: NamedDependency[str],
 ) -> Response[Any]:
     """Accept a job and answer with its URLs, unless the prompt asks for a worse answer."""
@@ -80,7 +83,18 @@ async def submit(
     queue.advance(now)
     _check_queue_length(request, queue, address.endpoint)
     job = queue.submit(_submission(request, address, given, owner), now)
+    while "webhook-first" in asked and courier.has_untried(job.request_id):
+        if await _is_left_within(_LOOK_SECONDS, request):
+            return Response(None, status_code=504)  # nobody is left to read it
     return await _answer_submit(request, queue, job, asked)
+
+
+async def _is_left_within(seconds: float, request: Request[Any, Any, Any]) -> bool:
+    """Wait this long, or until the client has gone."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(until_client_leaves(request), seconds)
+        return True
+    return False
 
 
 async def _answer_submit(
@@ -92,10 +106,9 @@ async def _answer_submit(
     if "reset-submit" in asked:
         await cut(request)
         return Response(None, status_code=504)
-    if "slow-submit" in asked:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(until_client_leaves(request), asked.number("slow-submit", 0))
-            return Response(None, status_code=504)  # nobody is left to read it
+    slow_seconds = asked.number("slow-submit", 0) if "slow-submit" in asked else 0.0
+    if slow_seconds and await _is_left_within(slow_seconds, request):
+        return Response(None, status_code=504)
     body: dict[str, Any] = {"request_id": job.request_id}
     if "no-urls" not in asked:
         body |= {

@@ -1,28 +1,23 @@
 """Webhooks: signed as fal signs them, delivered at least once, with a pause that doubles.
 
-The signature is Ed25519 over ``request id \\n user id \\n timestamp \\n sha256hex(body)``, in hex.
-Redirects are final failures, and private targets are dropped unsent, as at fal.
+Redirects are final failures, and private targets are dropped unsent, as at fal. What a delivery
+says and how it is signed: `sealing.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import ipaddress
-import os
 import sqlite3
 import time
 from functools import partial
-from hashlib import sha256
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from deploy.emulators.fal import outcomes
 from deploy.emulators.fal.jobs import Job, JobQueue
+from deploy.emulators.fal.sealing import Signer, sealed
 from deploy.emulators.fal.settings import Settings
 
 MAX_TRIES: Final = 31
@@ -40,61 +35,6 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     tries: int
     due_at: float
-
-
-class Signer:
-    """The provider's key pair, kept in a file so that a restart does not change it."""
-
-    def __init__(self, path: Path) -> None:
-        if not path.exists():
-            _write_private(path, Ed25519PrivateKey.generate().private_bytes_raw())
-        self._key = Ed25519PrivateKey.from_private_bytes(path.read_bytes())
-
-    def jwks(self) -> dict[str, Any]:
-        """The public key as a JSON Web Key Set (RFC 8037)."""
-        raw = self._key.public_key().public_bytes_raw()
-        x = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-        return {"keys": [{"kty": "OKP", "crv": "Ed25519", "use": "sig", "kid": x[:8], "x": x}]}
-
-    def headers(self, request_id: str, user: str, body: bytes, now: float) -> dict[str, str]:
-        """The four headers that prove a body to be the provider's."""
-        timestamp = str(int(now))
-        message = "\n".join((request_id, user, timestamp, sha256(body).hexdigest()))
-        return {
-            "x-fal-webhook-request-id": request_id,
-            "x-fal-webhook-user-id": user,
-            "x-fal-webhook-timestamp": timestamp,
-            "x-fal-webhook-signature": self._key.sign(message.encode()).hex(),
-        }
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    """Create the file in one step: a kill in between must not leave half a key."""
-    draft = path.with_suffix(".new")
-    draft.touch(mode=0o600)
-    draft.write_bytes(content)
-    os.replace(draft, path)
-
-
-def user_id(owner: str) -> str:
-    """The user id a webhook names, which a customer pins; stable for one API key."""
-    return f"user_{owner}"
-
-
-def body_of(job: Job) -> bytes:
-    """The webhook's JSON body for a job that has completed."""
-    answer = outcomes.result(job, job.origin)
-    body = {
-        "request_id": job.request_id,
-        "gateway_request_id": job.gateway_request_id,
-        "status": "OK" if job.error_type is None else "ERROR",
-        "payload": answer.body,
-    }
-    if job.error_type is not None:
-        body["error"] = outcomes.error_text(job)
-    if "webhook-no-payload" in job.directives:
-        body |= {"payload": None, "payload_error": "The payload could not be serialized."}
-    return msgspec.json.encode(body)
 
 
 class Courier:
@@ -153,11 +93,7 @@ class Courier:
         self._settle(delivery, state, answer)
 
     async def _send(self, delivery: Delivery, job: Job) -> tuple[str, str]:
-        body = body_of(job)
-        headers = self._signer.headers(job.request_id, user_id(job.owner), body, time.time())
-        if "webhook-bad-signature" in job.directives:
-            headers["x-fal-webhook-signature"] = "00" * 64
-        headers["content-type"] = "application/json"
+        headers, body = sealed(job, self._signer, delivery.tries, time.time())
         timeout = FIRST_TIMEOUT_SECONDS if delivery.tries == 0 else LATER_TIMEOUT_SECONDS
         try:
             answer = await self._client.post(
@@ -198,6 +134,14 @@ class Courier:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.aclose()
+
+    def has_untried(self, request_id: str) -> bool:
+        """Whether a webhook of this job is owed that was not even tried once."""
+        row = self._db.execute(
+            "SELECT 1 FROM deliveries WHERE request_id = ? AND state = 'pending' AND tries = 0",
+            (request_id,),
+        ).fetchone()
+        return row is not None
 
     def summary(self, request_id: str) -> list[dict[str, Any]]:
         """Every webhook of a job and what became of it, for the admin page."""

@@ -5,7 +5,6 @@ import logging
 import socket
 import struct
 from collections.abc import Mapping
-from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +13,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from deploy.emulators.fal.identities import owner_of
 from deploy.emulators.fal.outcomes import Answer
 from deploy.emulators.fal.settings import Settings
 
@@ -61,7 +61,7 @@ def authenticate(request: Request[Any, Any, Any], settings: Settings) -> str:
     known = [hmac.compare_digest(key.encode(), accepted.encode()) for accepted in settings.keys]
     if scheme.lower() != "key" or not key.strip() or (settings.keys and not any(known)):
         raise Refusal(401, {"detail": "invalid key credentials"})
-    return sha256(key.encode()).hexdigest()[:16]
+    return owner_of(key)
 
 
 def with_request_ids(app: ASGIApp) -> ASGIApp:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from deploy.emulators.fal.identities import owner_of, user_id
 from deploy.run.child import Command
 from deploy.run.env import Options, Secrets, with_role
 from deploy.run.host import (
@@ -64,7 +65,7 @@ class Planner:
         valkey = self._valkey()
         fal = self._fal()
         storage = self._storage()
-        self._ledger(database, owner, valkey, storage)
+        self._ledger(database, owner, valkey, storage, self._webhook_keys(fal))
         self._worker(valkey, fal, storage)
         env = {
             "LEDGER_URL": self.ledger_url,
@@ -156,6 +157,16 @@ class Planner:
             "PROVIDER_LISTING_COMPLETE": "1",
         }
 
+    def _webhook_keys(self, fal: Mapping[str, str]) -> dict[str, str]:
+        """Return how the ledger tells the provider's webhooks from forged ones."""
+        if self.options.fal_key:
+            names = ("FAL_WEBHOOK_JWKS_URL", "FAL_WEBHOOK_USER_ID", "FAL_WEBHOOK_SIGNATURES")
+            return {name: os.environ[name] for name in names if name in os.environ}
+        return {
+            "FAL_WEBHOOK_JWKS_URL": f"{fal['FAL_QUEUE_URL']}/.well-known/jwks.json",
+            "FAL_WEBHOOK_USER_ID": user_id(owner_of(fal["FAL_KEY"])),
+        }
+
     def _storage(self) -> str:
         if self.options.storage_url:
             return self.options.storage_url
@@ -163,8 +174,11 @@ class Planner:
 
     # --- the services -------------------------------------------------------------------------
 
-    def _ledger(self, database: str, owner: str, valkey: str, storage: str) -> None:
+    def _ledger(
+        self, database: str, owner: str, valkey: str, storage: str, keys: Mapping[str, str]
+    ) -> None:
         env = {
+            **keys,
             "DATABASE_URL": database,
             "VALKEY_URL": valkey,
             "VAULT_KEY": self._secret("VAULT_KEY", self.kept.vault_key),

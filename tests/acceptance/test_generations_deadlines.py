@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fixtures.checker import Log, check
-from tests.fixtures.customer import Customer
+from tests.fixtures.customer import Customer, Order
 from tests.fixtures.stack import GRACE_SECONDS, Stack, eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("impatient")]
@@ -37,6 +37,27 @@ def test_stuck_jobs_are_cancelled_at_their_deadline(stack: Stack, customer: Cust
         (submit,) = stack.submits(generation=order.generation_id)
         assert submit["cancel_requested"] is True
         assert submit["billed"] is (order.ending == "succeeded")
+
+
+def test_a_webhook_that_follows_the_cancel_is_no_second_ending(
+    stack: Stack, customer: Customer
+) -> None:
+    """The provider calls only once it was asked to cancel: what was cancelled is refunded once, and
+    what was finished all the same stays paid."""
+    cancelled = customer.order("a reef [[fal:stuck]][[fal:webhook-after-cancel]]", "expired")
+    finished = customer.order("a slow boat [[fal:slow=6]][[fal:webhook-after-cancel]]", "succeeded")
+    customer.wait()
+    eventually(lambda: was_told(stack, cancelled), "the webhook of the cancelled job")
+    eventually(lambda: was_told(stack, finished), "the webhook of the finished job")
+    check(stack, customer)
+
+
+def was_told(stack: Stack, order: Order) -> bool:
+    """Whether the ledger has taken the order's webhook."""
+    submits = stack.submits(generation=order.generation_id)
+    return [webhook["last_answer"] for submit in submits for webhook in submit["webhooks"]] == [
+        "200"
+    ]
 
 
 def test_a_silent_provider_is_given_up_after_the_grace(stack: Stack, customer: Customer) -> None:

@@ -14,10 +14,11 @@ import psycopg
 import pytest
 import redis
 
+from deploy.emulators.fal.identities import owner_of, user_id
 from deploy.run.child import Command, wait_until
 from deploy.run.env import Options, Secrets, read_env, with_role, write_env
 from deploy.run.host import can_reach, is_alive, service_user, within_reach
-from deploy.run.plan import ROOT
+from deploy.run.plan import ROOT, Planner
 from deploy.run.postgres import PostgresCluster
 from deploy.run.supervise import ChildFailed
 from tests.fixtures.services import Cluster, Database, Valkey
@@ -88,6 +89,35 @@ def test_the_queue_outlives_a_killed_valkey(valkey: Valkey) -> None:
     valkey.restart()
     with redis.Redis.from_url(valkey.url) as client:
         assert client.get("rung") == b"yes"
+
+
+def ledger_env(folder: Path, **options: str) -> dict[str, str]:
+    """What a plan with nothing embedded but (perhaps) the emulator tells the ledger."""
+    given = Options(
+        run_dir=folder,
+        ledger_port=0,
+        demo=False,
+        database_url="postgresql://ledger.test/ledger",
+        valkey_url="redis://ledger.test",
+        storage_url="file:///media",
+        **options,
+    )
+    plan = Planner(given, Secrets(fal_key="emulator:key"), None).plan()
+    (ledger,) = [child for child in plan.children if child.name == "ledger"]
+    return {**ledger.command.env, "FAL_URL": plan.env["FAL_URL"]}
+
+
+def test_the_ledger_is_told_whose_webhooks_to_believe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The emulator's keys and its name for us; with a real key what the environment says, and
+    fal's own keys if it says nothing."""
+    monkeypatch.setenv("FAL_WEBHOOK_USER_ID", "user_real")
+    emulated, real = ledger_env(tmp_path), ledger_env(tmp_path, fal_key="id:secret")
+    assert emulated["FAL_WEBHOOK_JWKS_URL"] == f"{emulated['FAL_URL']}/.well-known/jwks.json"
+    assert emulated["FAL_WEBHOOK_USER_ID"] == user_id(owner_of("emulator:key"))
+    assert real["FAL_WEBHOOK_USER_ID"] == "user_real"
+    assert not {"FAL_WEBHOOK_JWKS_URL", "FAL_WEBHOOK_SIGNATURES"} & real.keys()
 
 
 def test_a_child_that_never_starts_ends_the_run_with_its_last_words(tmp_path: Path) -> None:

@@ -116,15 +116,20 @@ def _output(job: Job, origin: str) -> dict[str, Any]:
         {"url": f"{host}/files/{job.request_id}/{file.name}", **file.description()}
         for file in media.files(job)
     ]
-    if models.model_of(job.endpoint).output == "video":
-        return {"video": files[0] if files else None, "seed": _seed(job)}
-    return {
-        "images": files,
+    model = models.model_of(job.endpoint)
+    body: dict[str, Any] = {"images": files}
+    if model.output == "video":
+        body = {"video": files[0] if files else None}
+    beside = {
         "seed": _seed(job),
         "has_nsfw_concepts": [False for _ in files],
         "timings": {"inference": (job.ended_at or 0) - (job.started_at or 0)},
         "prompt": job.prompt,
+        "actual_prompt": job.prompt,
+        "video_id": f"video_{job.request_id}",
+        "description": "",
     }
+    return body | {name: beside[name] for name in model.extra}
 
 
 def _seed(job: Job) -> int:

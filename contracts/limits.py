@@ -61,3 +61,10 @@ GRACE_MAX_SECONDS: Final = 366 * 86_400
 EXPIRES_AFTER_MAX_SECONDS: Final = 36_525 * 86_400
 BATCH_COMMANDS_MAX: Final = 1_000
 BATCH_BODY_MAX_BYTES: Final = 1024 * 1024
+UNIT_PRICE_MAX_MILLIS: Final = 10**12
+"""Thousandths of a credit for one second, image or generation."""
+PRICE_FACTOR_MAX_PERMILLE: Final = 10**6
+QUOTE_SECONDS: Final = 600
+"""How long a quoted price holds."""
+QUOTE_ID_MAX_CHARACTERS: Final = 2_048
+MODEL_NOTE_MAX_CHARACTERS: Final = 200

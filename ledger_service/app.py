@@ -36,6 +36,7 @@ from ledger_service.api.openapi import openapi_document
 from ledger_service.api.operating import OperatingController, TransfersController
 from ledger_service.api.operations import operations
 from ledger_service.api.problem_details import handle_exception
+from ledger_service.api.quotes import QuotesController
 from ledger_service.api.reference import Reference
 from ledger_service.api.reference_page import reference_page
 from ledger_service.api.references import ReferencesController
@@ -47,11 +48,14 @@ from ledger_service.api.traces import GrantTracesController
 from ledger_service.api.webhooks import WebhooksController
 from ledger_service.api.work import WorkController
 from ledger_service.engine.engine import Engine
-from ledger_service.generations.catalogue import SHIPPED, Catalogue
+from ledger_service.generations.catalogue import Catalogue
 from ledger_service.generations.claiming import ClaimBuilder
+from ledger_service.generations.document import load_document
 from ledger_service.generations.doorbell import Doorbell
 from ledger_service.generations.key_set_client import KeySetClient
+from ledger_service.generations.quotes import Quotes
 from ledger_service.generations.services import GenerationServices
+from ledger_service.generations.switchboard import Switchboard
 from ledger_service.generations.webhook_keys import ProviderKeys
 from ledger_service.generations.webhooks import WebhookJudge
 from ledger_service.media.library import MediaLibrary
@@ -90,6 +94,7 @@ CONTROLLERS = (
     StreamsController,
     LogController,
     ModelsController,
+    QuotesController,
     GenerationsController,
     GenerationStreamsController,
     WorkController,
@@ -143,7 +148,8 @@ def tune_interpreter() -> None:
 
 
 def build_services(settings: Settings) -> Services:
-    """All parts, not yet running. Raises `RefusedToStart` for secrets that are none."""
+    """All parts, not yet running. Raises `RefusedToStart` for secrets that are none,
+    or a faulty catalogue."""
     vault = Vault(settings.master_key())
     pool = ReadPool(settings.database_url)
     log_head = LogHead(pool)
@@ -173,9 +179,13 @@ def _reference() -> Reference:
 
 def _generation_services(settings: Settings, pool: ReadPool, vault: Vault) -> GenerationServices:
     signer = Signer(settings.signing_secret())
-    catalogue = Catalogue(SHIPPED, settings.generation_deadline_seconds)
+    catalogue = Catalogue(
+        load_document(settings.catalogue_file), settings.generation_deadline_seconds
+    )
     return GenerationServices(
         catalogue=catalogue,
+        switchboard=Switchboard(pool),
+        quotes=Quotes(signer),
         claims=ClaimBuilder(catalogue, signer, settings.webhook_base_url),
         doorbell=Doorbell(settings.valkey_url),
         library=MediaLibrary(settings.storage_url, signer),

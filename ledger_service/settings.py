@@ -29,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     Webhooks are verified with the keys at `fal_webhook_jwks_url`, and must name
     `fal_webhook_user_id`, our user id at fal, if it is set. With `fal_webhook_signatures` off, or
     while there are no webhooks, nothing is fetched, and a webhook is never more than a hint.
+    `catalogue_file` holds models and prices in place of those that are shipped.
     """
 
     database_url: str
@@ -42,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     fal_webhook_user_id: UserId = ""
     fal_webhook_signatures: Literal["required", "off"] = "required"
     storage_url: str = ""
+    catalogue_file: str = ""
     public_url: str = ""
     ledger_host: str = "127.0.0.1"
     ledger_port: Port = 8080

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from contracts.api.accounts import Account
 from contracts.api.common import AccountId, Metadata, Reference, Reply, Request
+from contracts.api.prices import PriceLine, PriceRule, QuoteId
+from contracts.limits import MODEL_NOTE_MAX_CHARACTERS
 
 
 class GenerationStatus(enum.StrEnum):
@@ -42,7 +44,12 @@ FINAL_STATUSES = frozenset(
 
 
 class Model(Reply, frozen=True, kw_only=True):
-    """Something that can be generated, for a fixed integer price in credits."""
+    """Something that can be generated. `price` is that of its default input, in credits;
+    `price_rule` says that of any other, under version `book` of the price book.
+
+    A deprecated model can still be had as long as it is `available`; `note` is what the operator
+    says about it.
+    """
 
     model: str
     title: str
@@ -50,8 +57,12 @@ class Model(Reply, frozen=True, kw_only=True):
     description: str
     input_schema: dict[str, Any]
     price: int
+    price_rule: PriceRule
+    book: int
     output: str
     available: bool
+    deprecated: bool
+    note: str | None
     deadline_seconds: int
 
 
@@ -61,13 +72,23 @@ class ModelsReply(Reply, frozen=True, kw_only=True):
     items: tuple[Model, ...]
 
 
+class ModelSwitchRequest(Request, frozen=True, kw_only=True):
+    """Take a model off the tenant's offer, or put it back on; `deprecated` null: as the catalogue
+    has it. Everybody who may read models sees the note."""
+
+    available: bool
+    deprecated: bool | None = None
+    note: Annotated[str, msgspec.Meta(max_length=MODEL_NOTE_MAX_CHARACTERS)] | None = None
+
+
 class GenerationRequest(Request, frozen=True, kw_only=True):
-    """Ask for a generation; its price is debited in the same transaction."""
+    """Ask for a generation; its price is debited in the same transaction. With `quote_id` that is
+    the quoted one."""
 
     account_id: AccountId
     model: str
     input: dict[str, Any]
-    quote_id: str | None = None
+    quote_id: QuoteId | None = None
     reference: Reference | None = None
     metadata: Metadata = msgspec.field(default_factory=dict)
 
@@ -96,7 +117,8 @@ class Result(Reply, frozen=True, kw_only=True):
 class Generation(Reply, frozen=True, kw_only=True):
     """One generation with its money: `charged` less `refunded` is what it cost.
 
-    `media_removed_at`: since then its result is no longer kept, and `result` is null.
+    `price_line` says how the price came about; older generations have none. `media_removed_at`:
+    since then its result is no longer kept, and `result` is null.
     """
 
     generation_id: str | None
@@ -105,6 +127,7 @@ class Generation(Reply, frozen=True, kw_only=True):
     status: GenerationStatus
     input: dict[str, Any]
     price: int
+    price_line: PriceLine | None
     charged: int
     refunded: int
     debit_id: str | None

@@ -1,6 +1,6 @@
 """Generations: request, read, list."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Controller
@@ -21,6 +21,8 @@ from ledger_service.api.http_reply import HttpReply, json_reply
 from ledger_service.api.query import PageQuery, ReadQuery
 from ledger_service.domain.commands import (
     CancelGeneration,
+    Command,
+    Decline,
     DeleteGeneration,
     GenerationCommand,
     RequestGeneration,
@@ -60,6 +62,7 @@ class GenerationsController(Controller):
             ProblemCode.ACCOUNT_CLOSED,
             ProblemCode.ACCOUNT_MERGED,
             ProblemCode.QUOTE_NOT_FOUND,
+            ProblemCode.QUOTE_EXPIRED,
         ),
         example={
             "account_id": "user-4711",
@@ -68,26 +71,19 @@ class GenerationsController(Controller):
         },
     )
     async def request_generation(self, call: Call, body: GenerationRequest) -> HttpReply:
-        """Debit the model's price and begin the generation, in one transaction.
+        """Debit the price and begin the generation, in one transaction; with a quote, its price.
 
         It ends as `succeeded` with a stored asset, or as `failed`, `cancelled` or `expired` with
         the credits given back, once and by itself. Read it to follow its progress.
         """
         services = call.services.generations
-        offer = services.catalogue.orderable(body.model, body.input)
-        if body.quote_id is not None:
-            raise Rejected(ProblemCode.QUOTE_NOT_FOUND)
-        command = RequestGeneration(
-            owner=call.owner(body.account_id),
-            key=call.key,
-            model=body.model,
-            price=offer.model.price,
-            tags=offer.tags,
-            deadline_after=deadline_of(offer),
-            reference=body.reference,
-            spender=call.identity.key_id,
-        )
-        private = {"input": body.input, "metadata": body.metadata}
+        private: dict[str, Any] | None = {"input": body.input, "metadata": body.metadata}
+        command: Command
+        try:
+            command = await _ordered(call, body)
+        except Rejected as refusal:
+            # Offers, prices and quotes change; what was answered under the key does not.
+            command, private = _declined(call, body, refusal), None
         done = await call.submit(command, private)
         assert done.answer is not None
         event = done.answer.event
@@ -183,3 +179,36 @@ async def _done(call: Call, kind: type[GenerationCommand], generation_id: str) -
     await call.submit(kind(owner=before.state.owner, generation_id=generation_id))
     call.services.generations.doorbell.ring(generation_id)
     return await own_generation(call, generation_id, even_deleted=True)
+
+
+async def _ordered(call: Call, body: GenerationRequest) -> RequestGeneration:
+    services = call.services.generations
+    switches = await services.switchboard.of(call.tenant)
+    offer = services.catalogue.orderable(body.model, body.input, switches)
+    if body.quote_id is None:
+        line, ends_at = offer.price(body.input), None
+    else:
+        promise = services.quotes.read(body.quote_id, call.tenant, body.model, body.input)
+        line, ends_at = promise.line, promise.ends_at
+    return RequestGeneration(
+        owner=call.owner(body.account_id),
+        key=call.key,
+        model=body.model,
+        price=line.total,
+        price_line=line,
+        quote_id=body.quote_id,
+        quote_ends_at=ends_at,
+        tags=offer.tags,
+        deadline_after=deadline_of(offer),
+        reference=body.reference,
+        spender=call.identity.key_id,
+    )
+
+
+def _declined(call: Call, body: GenerationRequest, refusal: Rejected) -> Decline:
+    fields = dict(refusal.fields)
+    if refusal.errors:
+        fields["errors"] = [msgspec.structs.asdict(error) for error in refusal.errors]
+    return Decline(
+        owner=call.owner(body.account_id), key=call.key, code=refusal.code, fields=fields
+    )

@@ -10,6 +10,7 @@ import msgspec
 
 import ledger_service.api.replies_of_holds
 import ledger_service.api.replies_of_operators  # noqa: F401 - imported to be registered
+from contracts.api.prices import PriceLine
 from ledger_service.api.answers import (
     Bearer,
     answer_in,
@@ -111,6 +112,15 @@ def _debited_v2(bearer: Bearer, private: Private | None) -> dict[str, Any]:
     return _adjusted_v2(bearer, private, event.debit_id, "debit", event.slices)
 
 
+@renders(3, CreditsDebited)
+def _debited_v3(bearer: Bearer, private: Private | None) -> dict[str, Any]:
+    event = bearer.event
+    assert isinstance(event, CreditsDebited)
+    if event.generation_id is None:
+        return _debited_v2(bearer, private)
+    return _requested_v3(bearer, private, charged=event.amount, debit_id=event.debit_id)
+
+
 def _adjusted_v2(
     bearer: Bearer,
     private: Private | None,
@@ -156,6 +166,11 @@ def _accepted_v1(bearer: Bearer, private: Private | None) -> dict[str, Any]:
     return _requested_v1(bearer, private, charged=0, debit_id=None)
 
 
+@renders(3, CommandAccepted)
+def _accepted_v3(bearer: Bearer, private: Private | None) -> dict[str, Any]:
+    return _requested_v3(bearer, private, charged=0, debit_id=None)
+
+
 def _requested_v1(
     bearer: Bearer, private: Private | None, *, charged: int, debit_id: str | None
 ) -> dict[str, Any]:
@@ -185,3 +200,31 @@ def _requested_v1(
         "finished_at": None,
     }
     return outcome_v1(bearer) | {"generation": generation}
+
+
+def _requested_v3(
+    bearer: Bearer, private: Private | None, *, charged: int, debit_id: str | None
+) -> dict[str, Any]:
+    """As before, with the quote and how the price came about."""
+    event = bearer.event
+    assert isinstance(event, CreditsDebited | CommandAccepted)
+    reply = _requested_v1(bearer, private, charged=charged, debit_id=debit_id)
+    line = event.price_line
+    reply["generation"] |= {
+        "quote_id": event.quote_id,
+        "price_line": None if line is None else _line_v3(line),
+    }
+    return reply
+
+
+def _line_v3(line: PriceLine) -> dict[str, Any]:
+    return {
+        "book": line.book,
+        "book_digest": line.book_digest,
+        "type": line.type,
+        "quantity": line.quantity,
+        "unit_price_millis": line.unit_price_millis,
+        "options": line.options,
+        "factors": [{"option": part.option, "permille": part.permille} for part in line.factors],
+        "total": line.total,
+    }

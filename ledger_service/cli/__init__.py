@@ -1,5 +1,5 @@
-"""The command line: `credit-ledger serve | worker | clockwork | migrate | keys | replay |
-projections | import | shadow`."""
+"""The command line: `credit-ledger serve | worker | clockwork | migrate | keys | models | prices |
+replay | projections | import | shadow`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from ledger_service.cli import (
     importing,
     keys,
     migrate,
+    models,
+    prices,
     projections,
     replay,
     serve,
@@ -25,7 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the process's exit status."""
     parser = argparse.ArgumentParser(prog="credit-ledger", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (serve, worker, clockwork, migrate, keys, replay, projections, importing, shadow):
+    for module in (
+        serve, worker, clockwork, migrate, keys, models, prices, replay, projections, importing,
+        shadow,
+    ):  # fmt: skip
         module.add_to(commands)
     options = parser.parse_args(arguments)
     try:

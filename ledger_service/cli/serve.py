@@ -12,6 +12,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from ledger_service.api.protocol import BoundedProtocol
+from ledger_service.generations.document import load_document
 from ledger_service.settings import read_settings
 from ledger_service.store.boot import check_boot
 
@@ -39,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     settings.master_key()
     settings.signing_secret()
     settings.key_set_url()
+    load_document(settings.catalogue_file)
     check_boot(settings.database_url)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # an outage is told by /health/ready

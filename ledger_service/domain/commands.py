@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 
 from contracts.api.accounts import AccountStatus
+from contracts.api.prices import PriceLine
 from contracts.jobs import CancelledReport, FailedReport, ReportEvent
+from contracts.problems import ProblemCode
 from ledger_service.domain.account.terms import Schedule, SpendLimit, Thresholds
 from ledger_service.domain.ids import generation_stream
 from ledger_service.domain.policy import Policy
@@ -215,17 +218,29 @@ class VoidCommand(Command, frozen=True, kw_only=True):
     """Make sure that nothing ever happens under the key, if nothing has so far."""
 
 
+class Decline(Command, frozen=True, kw_only=True):
+    """What was asked for cannot be had now, for a reason outside of the ledger's state: refuse it,
+    unless it was done under the key before."""
+
+    code: ProblemCode
+    fields: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
 class BookExpiry(Command, frozen=True, kw_only=True):
     """Record what is due on an account: expiries, recurring grants, announcements."""
 
 
 class RequestGeneration(Command, frozen=True, kw_only=True):
-    """Debit the price and begin a generation, in one."""
+    """Debit the price and begin a generation, in one. A quote's price holds before `quote_ends_at`
+    alone."""
 
     model: str
     price: int
     tags: tuple[str, ...]
     deadline_after: timedelta
+    price_line: PriceLine | None = None
+    quote_id: str | None = None
+    quote_ends_at: datetime | None = None
     reference: str | None = None
     spender: str | None = None
 

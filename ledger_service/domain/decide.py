@@ -42,7 +42,7 @@ from ledger_service.domain.generation.cancelling import (
 from ledger_service.domain.generation.claims import decide_claim
 from ledger_service.domain.generation.deadlines import decide_hint, decide_overdue
 from ledger_service.domain.generation.reports import decide_report
-from ledger_service.domain.generation.request import decide_request
+from ledger_service.domain.generation.request import decide_decline, decide_request
 from ledger_service.domain.world import Outcome, World
 
 _DECISIONS: Final[dict[type[commands.Command], Callable[[World, Any, datetime], Outcome]]] = {
@@ -68,6 +68,7 @@ _DECISIONS: Final[dict[type[commands.Command], Callable[[World, Any, datetime], 
     commands.SetLimits: decide_limits,
     commands.SetPolicy: decide_policy,
     commands.VoidCommand: decide_void_command,
+    commands.Decline: decide_decline,
     commands.BookExpiry: decide_expiry,
     commands.RequestGeneration: decide_request,
     commands.ClaimGeneration: decide_claim,

@@ -51,6 +51,7 @@ COMMANDS: Final = frozenset(
         commands.ExtendHold,
         commands.ExpireHold,
         commands.BookExpiry,
+        commands.Decline,
         commands.RequestGeneration,
     )
 )

@@ -1,24 +1,38 @@
 """The models on offer: what they take, what they make, what they cost.
 
-Prices are whole credits per generation and part of this table; a generation keeps the price it
-was asked for at.
+Made from the catalogue's document (`document.py`); what a tenant or the operator switched off at
+run time comes in as `Switches`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from datetime import timedelta
-from itertools import islice
+from types import MappingProxyType
 from typing import Any, Final
 
-import jsonschema
 import msgspec
+from msgspec.structs import replace
 
 from contracts.api.generations import Model
+from contracts.api.prices import PriceLine
 from contracts.problems import FieldError, ProblemCode
+from ledger_service.domain.generation.pricing import Priced, Unpriced, price
 from ledger_service.errors import Rejected
+from ledger_service.generations.document import Document, Entry
+from ledger_service.generations.inputs import faults_of, validator_of
 
-ERRORS_MAX: Final = 20
+
+class Switch(msgspec.Struct, frozen=True, kw_only=True):
+    """What was said of a model at run time; null: as the catalogue has it."""
+
+    available: bool = True
+    deprecated: bool | None = None
+    note: str | None = None
+
+
+Switches = Mapping[str, Switch]
+UNTOUCHED: Final[Switches] = MappingProxyType({})
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,47 +41,71 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     model: Model
     provider: str
     endpoint: str
+    priced: Priced
 
     @property
     def tags(self) -> tuple[str, ...]:
         """What a generation of it is, for grants that are restricted."""
         return (self.model.kind, self.model.model)
 
+    def price(self, content: dict[str, Any]) -> PriceLine:
+        """What an input that fits the schema costs. Raises `Rejected` for one without a price."""
+        try:
+            return price(self.priced, content)
+        except Unpriced as error:
+            faults = (FieldError(f"/input/{error}", "has no price for this value"),)
+            raise Rejected(ProblemCode.VALIDATION_FAILED, errors=faults) from None
+
 
 class Catalogue:
     """Offers by name; the first one is the cheapest that needs only a prompt."""
 
-    def __init__(self, offers: list[Offer], deadline_seconds: float | None = None) -> None:
-        self._deadline_seconds = deadline_seconds
-        if deadline_seconds is not None:
-            offers = [_with_deadline(offer, deadline_seconds) for offer in offers]
+    def __init__(self, document: Document, deadline_seconds: float | None = None) -> None:
+        digest = document.digest
+        offers = [
+            _offer(entry, document.priced(entry, digest), deadline_seconds)
+            for entry in document.models
+        ]
         ordered = sorted(offers, key=lambda offer: (_needs_more(offer), offer.model.price))
         self._offers = {offer.model.model: offer for offer in ordered}
         self._validators = {
-            name: jsonschema.Draft202012Validator(offer.model.input_schema)
-            for name, offer in self._offers.items()
+            name: validator_of(offer.model.input_schema) for name, offer in self._offers.items()
         }
 
-    def models(self) -> tuple[Model, ...]:
-        """All models in the order in which they are shown."""
-        return tuple(offer.model for offer in self._offers.values())
+    def models(self, switches: Switches = UNTOUCHED) -> tuple[Model, ...]:
+        """All models in the order in which they are shown: what cannot be had comes last."""
+        shown = [self.model(name, switches) for name in self._offers]
+        return tuple(sorted(shown, key=lambda model: not model.available))
+
+    def model(self, name: str, switches: Switches = UNTOUCHED) -> Model:
+        """A model as it is offered now. Raises `Rejected` (`model_not_found`)."""
+        model, switch = self.offer(name).model, switches.get(name)
+        if switch is None:
+            return model
+        return replace(
+            model,
+            available=model.available and switch.available,
+            deprecated=model.deprecated if switch.deprecated is None else switch.deprecated,
+            note=switch.note or model.note,
+        )
 
     def offer(self, name: str) -> Offer:
         """Raises `Rejected` (`model_not_found`)."""
         offer = self._offers.get(name)
         if offer is None:
-            raise Rejected(ProblemCode.MODEL_NOT_FOUND, model=name)
+            raise Rejected(ProblemCode.MODEL_NOT_FOUND, model=name[:64])
         return offer
 
-    def orderable(self, name: str, content: dict[str, Any]) -> Offer:
+    def orderable(
+        self, name: str, content: dict[str, Any], switches: Switches = UNTOUCHED
+    ) -> Offer:
         """The offer, if it can be had with this input. Raises `Rejected`."""
-        offer = self.offer(name)
-        if not offer.model.available:
-            raise Rejected(ProblemCode.MODEL_UNAVAILABLE, model=name)
-        faults = tuple(_faults(self._validators[name], content))
-        if faults:
+        model = self.model(name, switches)
+        if not model.available:
+            raise Rejected(ProblemCode.MODEL_UNAVAILABLE, model=name, note=model.note)
+        if faults := faults_of(self._validators[name], content):
             raise Rejected(ProblemCode.VALIDATION_FAILED, errors=faults)
-        return offer
+        return self.offer(name)
 
 
 def deadline_of(offer: Offer) -> timedelta:
@@ -75,71 +113,35 @@ def deadline_of(offer: Offer) -> timedelta:
     return timedelta(seconds=offer.model.deadline_seconds)
 
 
-def _faults(validator: Any, content: dict[str, Any]) -> Iterator[FieldError]:
-    """Where the input breaks which rule; its own words are not repeated."""
-    for error in islice(validator.iter_errors(content), ERRORS_MAX):
-        pointer = "/input" + "".join(f"/{part}" for part in error.absolute_path)
-        if error.validator == "additionalProperties":
-            for name in sorted(error.instance.keys() - error.schema["properties"].keys()):
-                yield FieldError(f"{pointer}/{name}"[:200], "the model does not take this")
-        elif error.validator == "required":
-            yield FieldError(pointer, f"needs {', '.join(error.validator_value)}")
-        else:
-            rule = f"breaks the rule {error.validator}: {error.validator_value}"
-            yield FieldError(pointer, rule[:200])
+def default_input(entry: Entry) -> dict[str, Any]:
+    """The options of an input that says no more than it must: for one that has no default, the
+    first value."""
+    required = entry.input_schema.get("required", ())
+    return {
+        name: entry.properties[name]["enum"][0]
+        for name in required
+        if "enum" in entry.properties[name]
+    }
+
+
+def _offer(entry: Entry, priced: Priced, deadline_seconds: float | None) -> Offer:
+    model = Model(
+        model=entry.model,
+        title=entry.title,
+        kind=entry.kind,
+        description=entry.description,
+        input_schema=entry.input_schema,
+        price=price(priced, default_input(entry)).total,
+        price_rule=entry.price,
+        book=priced.book,
+        output=entry.output,
+        available=entry.available,
+        deprecated=entry.deprecated,
+        note=entry.note,
+        deadline_seconds=round(deadline_seconds or entry.deadline_seconds),
+    )
+    return Offer(model=model, provider=entry.provider, endpoint=entry.endpoint, priced=priced)
 
 
 def _needs_more(offer: Offer) -> bool:
     return offer.model.input_schema.get("required") != ["prompt"]
-
-
-def _with_deadline(offer: Offer, seconds: float) -> Offer:
-    model = msgspec.structs.replace(offer.model, deadline_seconds=round(seconds))
-    return msgspec.structs.replace(offer, model=model)
-
-
-_PROMPT: Final = {
-    "type": "string",
-    "minLength": 1,
-    "maxLength": 5000,
-    "description": "What to generate.",
-}
-
-
-def _veo(name: str, endpoint: str, title: str, price: int) -> Offer:
-    """One of the Veo 3.1 text-to-video endpoints; they take the same input."""
-    return Offer(
-        provider="fal",
-        endpoint=endpoint,
-        model=Model(
-            model=name,
-            title=title,
-            kind="video",
-            description="A short video with sound from a text prompt.",
-            price=price,
-            output="video",
-            available=True,
-            deadline_seconds=1800,
-            input_schema={
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["prompt"],
-                "properties": {
-                    "prompt": _PROMPT,
-                    "negative_prompt": {"type": "string", "maxLength": 2000},
-                    "duration": {"enum": ["4s", "6s", "8s"], "default": "8s"},
-                    "resolution": {"enum": ["720p", "1080p"], "default": "720p"},
-                    "aspect_ratio": {"enum": ["16:9", "9:16"], "default": "16:9"},
-                    "generate_audio": {"type": "boolean", "default": True},
-                    "seed": {"type": "integer", "minimum": 0, "maximum": 2147483647},
-                },
-            },
-        ),
-    )
-
-
-SHIPPED: Final = [
-    _veo("veo-3.1-lite", "fal-ai/veo3.1/lite", "Veo 3.1 Lite", 20),
-    _veo("veo-3.1-fast", "fal-ai/veo3.1/fast", "Veo 3.1 Fast", 60),
-    _veo("veo-3.1", "fal-ai/veo3.1", "Veo 3.1", 160),
-]

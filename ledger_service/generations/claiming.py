@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from contracts.jobs import Claim, ClaimedAttempt, Step
-from ledger_service.domain.generation.state import Attempt, Claimed
+from ledger_service.domain.generation.state import Attempt, Claimed, GenerationState
 from ledger_service.generations.catalogue import Catalogue
 from ledger_service.signing import Signer
 
@@ -42,8 +42,8 @@ class ClaimBuilder:
             model=state.model,
             provider=offer.provider,
             endpoint=offer.endpoint,
-            output=offer.model.output,
-            input=content,
+            output=offer.model.kind,
+            input=_as_priced(state, content),
             # Ours alone and unguessable enough; nothing that a caller chose stands in a path.
             asset_key=f"{state.generation_id}/{attempt.attempt_id}",
             cancel_requested=state.wants_cancel,
@@ -57,3 +57,10 @@ class ClaimBuilder:
         token = self._signer.sign(WEBHOOK_PURPOSE, generation_id, attempt.number)
         path = f"/v1/webhooks/fal/{generation_id}/{attempt.number}/{token}"
         return self._webhook_base_url + path
+
+
+def _as_priced(state: GenerationState, content: dict[str, Any]) -> dict[str, Any]:
+    """The input with the options that decided its price: the provider's defaults may change."""
+    if state.price_line is None or not content:
+        return content
+    return {**state.price_line.options, **content}

@@ -7,6 +7,8 @@ import msgspec
 from ledger_service.generations.catalogue import Catalogue
 from ledger_service.generations.claiming import ClaimBuilder
 from ledger_service.generations.doorbell import Doorbell
+from ledger_service.generations.quotes import Quotes
+from ledger_service.generations.switchboard import Switchboard
 from ledger_service.generations.webhooks import WebhookJudge
 from ledger_service.media.library import MediaLibrary
 from ledger_service.signing import Signer
@@ -17,6 +19,8 @@ class GenerationServices(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about generations that outlives a request."""
 
     catalogue: Catalogue
+    switchboard: Switchboard
+    quotes: Quotes
     claims: ClaimBuilder
     doorbell: Doorbell
     library: MediaLibrary

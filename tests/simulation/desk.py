@@ -14,13 +14,14 @@ from ledger_service.domain.commands import (
 )
 from ledger_service.domain.generation.state import Claimed, Reported
 from ledger_service.errors import Rejected
-from ledger_service.generations.catalogue import SHIPPED, Catalogue
+from ledger_service.generations.catalogue import Catalogue
 from ledger_service.generations.claiming import WEBHOOK_PURPOSE, ClaimBuilder
+from ledger_service.generations.document import shipped
 from ledger_service.signing import Signer
 from tests.simulation.ledger import Ledger
 from tests.simulation.tables import content_of
 
-CATALOGUE: Final = Catalogue(SHIPPED)
+CATALOGUE: Final = Catalogue(shipped())
 MODEL: Final = CATALOGUE.models()[0].model
 _SIGNER: Final = Signer(b"simulation")
 _CLAIMS: Final = ClaimBuilder(CATALOGUE, _SIGNER, "https://ledger.example")

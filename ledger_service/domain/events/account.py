@@ -12,6 +12,7 @@ from datetime import datetime
 import msgspec
 
 from contracts.api.accounts import AccountStatus
+from contracts.api.prices import PriceLine
 
 
 class Slice(msgspec.Struct, frozen=True, array_like=True):
@@ -108,7 +109,8 @@ class CreditsGranted(AccountEvent, frozen=True, kw_only=True, omit_defaults=True
 class CreditsDebited(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
     """Credits were spent: `slices` in the order taken, then `on_credit`.
 
-    `limits` names the spend limits that it counts towards.
+    `limits` names the spend limits that it counts towards; `price_line` and `quote_id` are those of
+    its generation, for the first answer.
     """
 
     debit_id: str
@@ -123,6 +125,8 @@ class CreditsDebited(AccountEvent, frozen=True, kw_only=True, omit_defaults=True
     limits: tuple[LimitUse, ...] = ()
     is_adjustment: bool = False
     private: str | None = None
+    price_line: PriceLine | None = None
+    quote_id: str | None = None
 
 
 class DebitRefunded(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -191,6 +195,8 @@ class CommandAccepted(AccountEvent, frozen=True, kw_only=True, omit_defaults=Tru
     model: str | None = None
     reference: str | None = None
     private: str | None = None
+    price_line: PriceLine | None = None
+    quote_id: str | None = None
 
 
 class CommandVoided(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):

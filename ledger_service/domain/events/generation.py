@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from contracts.api.prices import PriceLine
 from contracts.jobs import Asset, ProviderUrls
 
 
@@ -16,7 +17,8 @@ class GenerationEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 class GenerationRequested(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):
     """Someone asked for a generation; `price` credits were debited with it.
 
-    `private` is the digest of the vault entry with its input and metadata.
+    `private` is the digest of the vault entry with its input and metadata, `price_line` how the
+    price came about, `quote_id` the quote that promised it.
     """
 
     generation_id: str
@@ -27,6 +29,8 @@ class GenerationRequested(GenerationEvent, frozen=True, kw_only=True, omit_defau
     deadline: datetime
     reference: str | None = None
     private: str
+    price_line: PriceLine | None = None
+    quote_id: str | None = None
 
 
 class SubmissionStarted(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):

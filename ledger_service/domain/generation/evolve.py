@@ -72,6 +72,8 @@ def _requested(
         created_at=recorded_at,
         updated_at=recorded_at,
         reference=event.reference,
+        price_line=event.price_line,
+        quote_id=event.quote_id,
     )
 
 

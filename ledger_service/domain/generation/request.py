@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from contracts.api.generations import GenerationStatus
+from contracts.problems import ProblemCode
 from ledger_service.domain.account.settle import need_of_lots, settle_first
 from ledger_service.domain.account.spending import record_debit
 from ledger_service.domain.account.standing import (
@@ -12,7 +13,7 @@ from ledger_service.domain.account.standing import (
     Movement,
     refusal_by_status,
 )
-from ledger_service.domain.commands import RequestGeneration
+from ledger_service.domain.commands import Decline, RequestGeneration
 from ledger_service.domain.draft import Draft
 from ledger_service.domain.events.account import CommandAccepted, CreditsDebited
 from ledger_service.domain.events.generation import GenerationRequested
@@ -24,6 +25,8 @@ from ledger_service.domain.world import Need, Outcome, Refusal, World
 
 def decide_request(world: World, command: RequestGeneration, now: datetime) -> Outcome:
     """`CreditsDebited` (or `CommandAccepted` for a free model) with `GenerationRequested`."""
+    if command.quote_ends_at is not None and now >= command.quote_ends_at:
+        return Refusal(ProblemCode.QUOTE_EXPIRED, {"expired_at": command.quote_ends_at})
     account = world.accounts[command.owner]
     if account is None:
         return NO_SUCH_ACCOUNT
@@ -41,6 +44,11 @@ def decide_request(world: World, command: RequestGeneration, now: datetime) -> O
     return finish(draft, http_status=202)
 
 
+def decide_decline(_: World, command: Decline, __: datetime) -> Outcome:
+    """Nothing was done under the key, and nothing is done now."""
+    return Refusal(command.code, command.fields)
+
+
 def _charge(draft: Draft, command: RequestGeneration, generation_id: str) -> Refusal | Need | None:
     if command.price == 0:
         accepted = CommandAccepted(
@@ -48,6 +56,8 @@ def _charge(draft: Draft, command: RequestGeneration, generation_id: str) -> Ref
             model=command.model,
             reference=command.reference,
             private=command.private,
+            price_line=command.price_line,
+            quote_id=command.quote_id,
         )
         draft.record(command.owner, accepted)
         return None
@@ -61,6 +71,8 @@ def _charge(draft: Draft, command: RequestGeneration, generation_id: str) -> Ref
         generation_id=generation_id,
         model=command.model,
         private=command.private,
+        price_line=command.price_line,
+        quote_id=command.quote_id,
     )
     return record_debit(draft, command.owner, wanted, command.spender)
 
@@ -79,6 +91,8 @@ def _begin(
         deadline=deadline,
         reference=command.reference,
         private=command.private,
+        price_line=command.price_line,
+        quote_id=command.quote_id,
     )
     stream = generation_stream(command.owner, generation_id)
     draft.record_generation(stream, command.owner, requested)

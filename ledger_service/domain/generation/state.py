@@ -8,6 +8,7 @@ from datetime import datetime
 import msgspec
 
 from contracts.api.generations import GenerationStatus
+from contracts.api.prices import PriceLine
 from contracts.jobs import Asset, ProviderUrls, Step
 
 
@@ -57,6 +58,8 @@ class GenerationState(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     reference: str | None = None
+    price_line: PriceLine | None = None
+    quote_id: str | None = None
     grace_until: datetime | None = None
     finished_at: datetime | None = None
     attempts: tuple[Attempt, ...] = ()

@@ -65,6 +65,6 @@ UNIT_PRICE_MAX_MILLIS: Final = 10**12
 """Thousandths of a credit for one second, image or generation."""
 PRICE_FACTOR_MAX_PERMILLE: Final = 10**6
 QUOTE_SECONDS: Final = 600
-"""How long a quoted price holds."""
+"""How long a quoted price holds, unless the operator says otherwise."""
 QUOTE_ID_MAX_CHARACTERS: Final = 2_048
 MODEL_NOTE_MAX_CHARACTERS: Final = 200

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from types import FrameType
 
 import msgspec
@@ -185,7 +186,7 @@ def _generation_services(settings: Settings, pool: ReadPool, vault: Vault) -> Ge
     return GenerationServices(
         catalogue=catalogue,
         switchboard=Switchboard(pool),
-        quotes=Quotes(signer),
+        quotes=Quotes(signer, timedelta(seconds=settings.quote_seconds)),
         claims=ClaimBuilder(catalogue, signer, settings.webhook_base_url),
         doorbell=Doorbell(settings.valkey_url),
         library=MediaLibrary(settings.storage_url, signer),

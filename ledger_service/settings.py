@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from contracts.limits import QUOTE_SECONDS
 from ledger_service.errors import RefusedToStart
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -49,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     ledger_port: Port = 8080
     generation_deadline_seconds: Seconds | None = None
     deadline_grace_seconds: Seconds = 3600
+    quote_seconds: Seconds = QUOTE_SECONDS
 
     @property
     def owner_url(self) -> str:

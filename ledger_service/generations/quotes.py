@@ -10,14 +10,15 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 
 from contracts.api.prices import PriceLine, Quote
-from contracts.limits import QUOTE_ID_MAX_CHARACTERS, QUOTE_SECONDS
+from contracts.limits import QUOTE_ID_MAX_CHARACTERS
 from contracts.problems import FieldError, ProblemCode
+from ledger_service.domain.ids import EPOCH, milliseconds_of
 from ledger_service.errors import Rejected
 from ledger_service.signing import Signer
 
@@ -32,7 +33,7 @@ _CANONICAL: Final = msgspec.json.Encoder(order="sorted")
 class Promise(msgspec.Struct, frozen=True, array_like=True):
     """What a quote's id says. Ids are kept for ever; whoever changes this changes the purpose."""
 
-    ends_at_seconds: int
+    ends_at_millis: int
     tenant_digest: str
     model: str
     input_digest: str
@@ -41,7 +42,7 @@ class Promise(msgspec.Struct, frozen=True, array_like=True):
     @property
     def ends_at(self) -> datetime:
         """When the price holds no longer."""
-        return datetime.fromtimestamp(self.ends_at_seconds, UTC)
+        return EPOCH + timedelta(milliseconds=self.ends_at_millis)
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(Promise)
@@ -50,7 +51,7 @@ _DECODER: Final = msgspec.msgpack.Decoder(Promise)
 class Quotes:
     """Makes quotes and reads them again."""
 
-    def __init__(self, signer: Signer, life: timedelta = timedelta(seconds=QUOTE_SECONDS)) -> None:
+    def __init__(self, signer: Signer, life: timedelta) -> None:
         self._signer = signer
         self._life = life
 
@@ -59,7 +60,7 @@ class Quotes:
     ) -> Quote:
         """A quote for this very input, from `now` on."""
         promise = Promise(
-            ends_at_seconds=int((now + self._life).timestamp()),
+            ends_at_millis=milliseconds_of(now + self._life),
             tenant_digest=self._digest(_TENANT, tenant),
             model=model,
             input_digest=self._digest_of(content),

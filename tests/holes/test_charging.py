@@ -8,16 +8,22 @@ import pytest
 
 from tests.fixtures.hand_worker import FAILED, REFUSED, HandWorker
 from tests.fixtures.live import LiveLedger, expect, new_account
+from tests.fixtures.naive_prices import durations, least_input, naive_price
 
 pytestmark = pytest.mark.slow
 
-DURATIONS = ("4s", "6s", "8s")
 
-
-def order(ledger: LiveLedger, account_id: str, model: str, **settings: Any) -> Any:
+def order(ledger: LiveLedger, account_id: str, model: str, **content: Any) -> Any:
     """Ask for a generation; returns the reply."""
-    body = {"account_id": account_id, "model": model, "input": {"prompt": "a boat", **settings}}
+    body = {"account_id": account_id, "model": model, "input": content or {"prompt": "a boat"}}
     return expect(202, ledger.caller.post("/v1/generations", body))
+
+
+def variants(model: Any) -> list[dict[str, Any]]:
+    """Inputs of a model: the least, and the shortest and the longest that it makes."""
+    least = least_input(model["input_schema"])
+    lengths = durations(model["input_schema"])
+    return [least, *({**least, "duration": length} for length in lengths)]
 
 
 def models(ledger: LiveLedger) -> list[Any]:
@@ -44,16 +50,16 @@ def test_hole_01_a_failure_pays_back_exactly_what_was_charged(
 ) -> None:
     """The refund was computed anew, and higher than the charge: each bad request made credits."""
     account_id, worker = new_account(), HandWorker(ledger.worker)
-    ledger.caller.grant(account_id, 200)
+    ledger.caller.grant(account_id, 300)
     for model in models(ledger):
-        for duration in DURATIONS:
-            ordered = order(ledger, account_id, model["model"], duration=duration)["generation"]
+        for content in variants(model):
+            ordered = order(ledger, account_id, model["model"], **content)["generation"]
             claim = worker.claim(ordered["generation_id"])
             expect(200, worker.report(claim, verdict))
             ended = generation(ledger, ordered["generation_id"])
             assert (ended["status"], ended["refunded"]) == ("failed", ordered["charged"])
-            assert ledger.caller.balance(account_id)["posted"] == 200
-    assert max(entry["posted_after"] for entry in entries(ledger, account_id)) == 200
+            assert ledger.caller.balance(account_id)["posted"] == 300
+    assert max(entry["posted_after"] for entry in entries(ledger, account_id)) == 300
 
 
 def test_hole_01_a_job_is_refunded_once_whoever_refunds_it(ledger: LiveLedger) -> None:
@@ -75,20 +81,27 @@ def test_hole_01_a_job_is_refunded_once_whoever_refunds_it(ledger: LiveLedger) -
     assert ledger.caller.balance(account_id)["posted"] == 20
 
 
-def test_hole_02_what_is_listed_is_charged_and_told(ledger: LiveLedger) -> None:
+def test_hole_02_what_is_asked_for_is_priced_told_and_charged(ledger: LiveLedger) -> None:
     """Twelve seconds were answered as twelve credits, charged as four, and cost the maker more."""
     account_id, left = new_account(), 10_000
     ledger.caller.grant(account_id, left)
     for model in models(ledger):
-        for duration in DURATIONS:
-            reply = order(ledger, account_id, model["model"], duration=duration)
+        prices = []
+        for content in variants(model):
+            price = naive_price(model["price_rule"], model["input_schema"], content)
+            quote = {"model": model["model"], "input": content}
+            assert expect(200, ledger.caller.post("/v1/quotes", quote, key=""))["price"] == price
+            reply = order(ledger, account_id, model["model"], **content)
             told = reply["generation"]
-            assert (told["price"], told["charged"]) == (model["price"], model["price"])
-            left -= model["price"]
+            assert told["price"] == told["charged"] == told["price_line"]["total"] == price
+            left -= price
             assert reply["account"]["balance"]["posted"] == left
             path = f"/v1/accounts/{account_id}/debits/{told['debit_id']}"
-            assert expect(200, ledger.caller.get(path))["amount"] == model["price"]
-        longer = {"prompt": "a boat", "duration": "12s"}  # what has no price cannot be had
+            assert expect(200, ledger.caller.get(path))["amount"] == price
+            prices.append(price)
+        assert prices[0] == model["price"]
+        assert prices[1:] == sorted(set(prices[1:])), "what is longer costs more"
+        longer = {**content, "duration": "61s"}  # what has no price cannot be had
         body = {"account_id": account_id, "model": model["model"], "input": longer}
         assert expect(400, ledger.caller.post("/v1/generations", body))["errors"]
     assert ledger.caller.balance(account_id)["posted"] == left

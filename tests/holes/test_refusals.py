@@ -99,3 +99,18 @@ def test_hole_29_no_address_is_fetched_that_no_model_takes(ledger: LiveLedger, f
     assert told["code"] == "validation_failed"
     assert told["errors"]
     assert ledger.caller.balance(account_id)["posted"] == 100
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://169.254.169.254/latest/meta-data", "https://127.0.0.1/", "file:///etc/passwd"],
+)
+def test_hole_29_an_input_image_comes_from_the_public_web(ledger: LiveLedger, address: str) -> None:
+    """Where a model takes an image, any address was passed on to be fetched."""
+    account_id = new_account()
+    ledger.caller.grant(account_id, 100)
+    body = ordering(account_id, prompt="a boat", image_url=address)
+    body["model"] = "veo-3.1-lite-image-to-video"
+    told = expect(400, ledger.caller.post("/v1/generations", body))
+    assert {error["pointer"] for error in told["errors"]} == {"/input/image_url"}
+    assert ledger.caller.balance(account_id)["posted"] == 100

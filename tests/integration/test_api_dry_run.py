@@ -16,6 +16,7 @@ pytestmark = pytest.mark.slow
 
 ALWAYS_IN_EARNEST: Final = {
     "POST /v1/keys",
+    "POST /v1/quotes",  # changes nothing as it is
     "POST /v1/accounts/{account_id}/commands/{key}/void",  # reading the command is its dry run
     "POST /v1/work/claims",
     "POST /v1/generations/{generation_id}/claims",
@@ -32,6 +33,7 @@ TABLES: Final = (
     "jobs",
     "vault",
     "subject_keys",
+    "model_switches",
 )
 
 

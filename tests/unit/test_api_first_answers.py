@@ -1,4 +1,4 @@
-"""First answers of version 2, byte for byte, and what entries tell of each event."""
+"""First answers of versions 2 and 3, byte for byte, and what entries tell of each event."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import pytest
 from msgspec.structs import replace
 
 from contracts.api.accounts import AccountStatus
+from contracts.api.prices import PriceFactor, PriceLine, PriceType
 from ledger_service.api.entry_details import SHOWN, details_of
 from ledger_service.api.replies import render
 from ledger_service.domain.events import TOPICS, Event, topic_of
 from ledger_service.domain.events.account import (
     AccountEvent,
     Answer,
+    CommandAccepted,
     CreditsDebited,
     CreditsGranted,
     Slice,
@@ -178,6 +180,64 @@ GOLDEN: list[tuple[Event, str]] = [
 )
 def test_first_answers_of_version_2_are_frozen(event: Event, expected: str) -> None:
     """These bytes have been sent to callers: a change needs a new version beside this one."""
+    assert rendered(event) == expected
+
+
+PRICED = CreditsDebited(
+    debit_id="dbt_1",
+    amount=15,
+    slices=(Slice("grt_1", 15),),
+    generation_id="gen_1",
+    model="boats",
+    quote_id="qte_1",
+    price_line=PriceLine(
+        book=2,
+        book_digest="0123",
+        type=PriceType.PER_SECOND,
+        quantity=6,
+        unit_price_millis=2500,
+        options={"duration": "6s", "loud": True},
+        factors=(PriceFactor(option="loud", permille=1000),),
+        total=15,
+    ),
+    command=replace(ANSWER, reply=3),
+)
+FREE = CommandAccepted(generation_id="gen_1", model="boats", command=replace(ANSWER, reply=3))
+ORDERED = (
+    ',"generation":{"generation_id":"gen_1","account_id":"a","model":"boats",'
+    '"status":"requested","input":{},"price":%d,"charged":%d,"refunded":0,"debit_id":%s,'
+    '"refund_id":null,"quote_id":%s,"reference":null,"metadata":{"m":1},"attempts":0,'
+    '"failure":null,"result":null,"cancel_requested_at":null,"created_at":'
+    + TIME
+    + ',"updated_at":'
+    + TIME
+    + ',"finished_at":null%s}}'
+)
+LINE = (
+    ',"price_line":{"book":2,"book_digest":"0123","type":"per_second","quantity":6,'
+    '"unit_price_millis":2500,"options":{"duration":"6s","loud":true},'
+    '"factors":[{"option":"loud","permille":1000}],"total":15}'
+)
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (PRICED, ORDERED % (15, 15, '"dbt_1"', '"qte_1"', LINE)),
+        (FREE, ORDERED % (0, 0, "null", "null", ',"price_line":null')),
+        # What was answered before there were price lines is answered like that for ever.
+        (replace(PRICED, command=ANSWER), ORDERED % (15, 15, '"dbt_1"', "null", "")),
+        (replace(FREE, command=ANSWER), ORDERED % (0, 0, "null", "null", "")),
+    ],
+    ids=["priced", "free", "priced before", "free before"],
+)
+def test_first_answers_of_version_3_are_frozen(event: Event, expected: str) -> None:
+    """Generations tell their quote and how their price came about."""
+    assert rendered(event) == ACCOUNT + expected
+
+
+def rendered(event: Event) -> str:
+    """The first answer that an event bears."""
     recorded = Recorded(
         log="main",
         position=9,
@@ -189,7 +249,7 @@ def test_first_answers_of_version_2_are_frozen(event: Event, expected: str) -> N
         actor="key:1",
     )
     private = {"reason": "free text", "metadata": {"m": 1}}
-    assert render(recorded, private).decode() == expected
+    return render(recorded, private).decode()
 
 
 def test_entries_know_every_event_of_accounts() -> None:

@@ -15,9 +15,12 @@ from contracts.api.generations import (
     Generation,
     GenerationReply,
     GenerationRequest,
+    Model,
     ModelsReply,
+    ModelSwitchRequest,
 )
 from contracts.api.grants import GrantReply, GrantRequest
+from contracts.api.prices import Quote, QuoteRequest
 from contracts.client.holds import HoldCalls
 from contracts.client.operating import OperatingCalls
 from contracts.client.tenant import account_path, dry_run_query
@@ -89,6 +92,18 @@ class LedgerClient(HoldCalls, OperatingCalls):
     async def models(self) -> ModelsReply:
         """What can be generated, and for how many credits."""
         return await self._transport.call("GET", "/v1/models", ModelsReply)
+
+    async def switch_model(
+        self, model: str, request: ModelSwitchRequest, *, dry_run: bool = False
+    ) -> Model:
+        """Take a model off the tenant's offer, or put it back on."""
+        return await self._replace(f"/v1/models/{segment(model)}", Model, request, dry_run=dry_run)
+
+    async def quote(self, request: QuoteRequest) -> Quote:
+        """The price of a generation, promised until `expires_at`; nothing is charged."""
+        return await self._transport.call(
+            "POST", "/v1/quotes", Quote, body=request, repeatable=True
+        )
 
     async def request_generation(
         self, request: GenerationRequest, *, key: str, dry_run: bool = False

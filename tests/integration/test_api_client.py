@@ -10,6 +10,7 @@ import pytest
 from contracts.api.accounts import AccountStatus
 from contracts.api.common import Source
 from contracts.api.debits import DebitRequest
+from contracts.api.generations import GenerationRequest, ModelSwitchRequest
 from contracts.api.grants import ClawbackRequest, GrantKind, GrantRequest, VoidRequest
 from contracts.api.holds import HoldRequest, HoldStatus, ReleaseHoldsRequest
 from contracts.api.operating import (
@@ -20,6 +21,7 @@ from contracts.api.operating import (
     WriteOffRequest,
 )
 from contracts.api.policies import PolicyRequest
+from contracts.api.prices import QuoteRequest
 from contracts.api.terms import (
     LimitsRequest,
     PeriodUnit,
@@ -138,3 +140,29 @@ async def set_terms(url: str, api_key: str) -> None:
         changed = await client.set_policy(PolicyRequest(grace_seconds=5))
         assert await client.policy() == changed.policy
         assert (changed.policy.version, changed.policy.grace_seconds) == (1, 5)
+
+
+def test_models_quotes_and_generations(ledger: LiveLedger) -> None:
+    """What is quoted is charged, and what is off is refused."""
+    asyncio.run(quote_and_order(ledger.url, new_tenant(ledger).key or ""))
+
+
+async def quote_and_order(url: str, api_key: str) -> None:
+    """Every call on models and generations."""
+    account_id = new_account()
+    async with LedgerClient(url, api_key) as client:
+        await client.grant(account_id, GrantRequest(amount=100, source=Source.PROMO), key="g")
+        model = (await client.models()).items[0]
+        content = {"prompt": "a boat", "duration": "6s"}
+        quote = await client.quote(QuoteRequest(model=model.model, input=content))
+        request = GenerationRequest(
+            account_id=account_id, model=model.model, input=content, quote_id=quote.quote_id
+        )
+        ordered = (await client.request_generation(request, key="o")).generation
+        assert (ordered.charged, ordered.price_line) == (quote.price, quote.lines[0])
+        assert await client.generation(ordered.generation_id or "") == ordered
+        switch = ModelSwitchRequest(available=False, note="later")
+        assert (await client.switch_model(model.model, switch, dry_run=True)).note == "later"
+        assert not (await client.switch_model(model.model, switch)).available
+        with pytest.raises(LedgerRejected, match="model_unavailable"):
+            await client.request_generation(request, key="p")

@@ -170,6 +170,7 @@ def test_no_body_whatsoever_is_our_mistake(
     body = {"amount": 1, "reason": "x"}
     ids = {
         "account_id": book.account_id,
+        "model": "veo-3.1",
         "grant_id": book.first_grant_id,
         "debit_id": book.debit(1),
         "hold_id": book.post("/holds", body, 201)["hold"]["hold_id"],

@@ -98,6 +98,8 @@ class Quotes:
         signature = quote_id[-_SIGNATURE_CHARACTERS:]
         if not quote_id.startswith(_PREFIX) or len(quote_id) > QUOTE_ID_MAX_CHARACTERS or not body:
             return None
+        if not quote_id.isascii():
+            return None
         if not self._signer.is_genuine(signature, PURPOSE, body):
             return None
         try:

@@ -160,6 +160,15 @@ def test_a_file_takes_the_place_of_the_shipped_catalogue(tmp_path: Path) -> None
         load_document(str(tmp_path / "nowhere.json"))
 
 
+def test_the_guides_example_is_a_catalogue() -> None:
+    """What the how-to shows can be served as it stands."""
+    guide = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "prices.md"
+    example = guide.read_text().split("```json\n")[1].split("```")[0]
+    document = parse_document(example.encode(), "guide")
+    (model,) = Catalogue(document).models()
+    assert (model.model, model.price, model.book) == ("boats", 20, 2)
+
+
 def test_the_digest_tells_books_of_one_version_apart() -> None:
     """A price that changed without a new version is seen; the order of names in the file is not."""
     dearer = copy.deepcopy(ENTRY)

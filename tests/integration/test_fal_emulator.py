@@ -7,11 +7,9 @@ import io
 import os
 import signal
 import struct
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,99 +23,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from deploy.emulators.fal.errors import CATALOGUE
-
-REPOSITORY = Path(__file__).parents[2]
-VIDEO = "fal-ai/veo3.1/lite"
-IMAGE = "fal-ai/flux/schnell"
-DEADLINE_SECONDS = 20.0
-
-
-class Emulator:
-    """A running emulator process and a client that holds a key."""
-
-    def __init__(self, directory: Path, *options: str) -> None:
-        self.directory = directory
-        self.options = options
-        self.log = directory / "log"
-        self.start()
-
-    def start(self) -> None:
-        """Start the process, on a port of its own choosing, and wait until it serves."""
-        ready = self.directory / "ready"
-        ready.unlink(missing_ok=True)
-        command = [sys.executable, "-W", "error", "-m", "deploy.emulators.fal"]
-        command += ["--port", "0", "--state-dir", str(self.directory / "state")]
-        command += ["--ready-file", str(ready), *self.options]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=REPOSITORY)
-        eventually(lambda: ready.exists() or self.process.poll() is not None)
-        assert ready.exists(), self.log.read_text()
-        self.url = ready.read_text().strip()
-        self.http = httpx.Client(
-            base_url=self.url, headers={"authorization": "Key id:one"}, trust_env=False, timeout=10
-        )
-
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End the process and assert that it met no error of its own."""
-        self.http.close()
-        self.process.send_signal(how)
-        self.process.wait(DEADLINE_SECONDS)
-        assert "Traceback" not in self.log.read_text(), self.log.read_text()
-
-    def post(
-        self, prompt: str = "a sunset", *, endpoint: str = VIDEO, **extra: Any
-    ) -> httpx.Response:
-        """Submit; `headers` and `params` are the request's, everything else is the input."""
-        request = {name: extra.pop(name) for name in ("headers", "params") if name in extra}
-        return self.http.post(f"/{endpoint}", json={"prompt": prompt, **extra}, **request)
-
-    def submit(self, prompt: str = "a sunset", **extra: Any) -> dict[str, Any]:
-        """Submit and return the answer, which must be a 200."""
-        answer = self.post(prompt, **extra)
-        assert answer.status_code == 200, answer.text
-        body: dict[str, Any] = answer.json()
-        return body
-
-    def completed(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Poll until a job has completed; return its last status."""
-        eventually(lambda: self.http.get(job["status_url"]).status_code == 200)
-        body: dict[str, Any] = self.http.get(job["status_url"]).json()
-        return body
-
-    def result(self, job: dict[str, Any]) -> httpx.Response:
-        """The result of a job, once it has completed."""
-        self.completed(job)
-        return self.http.get(job["response_url"])
-
-    def generate(self, prompt: str = "a sunset", **extra: Any) -> dict[str, Any]:
-        """Submit, wait, and return the body of a result that must be a 200."""
-        answer = self.result(self.submit(prompt, **extra))
-        assert answer.status_code == 200, answer.text
-        body: dict[str, Any] = answer.json()
-        return body
-
-    def accepted(self, prompt: str) -> list[dict[str, Any]]:
-        """What the admin list knows of the submits with this very prompt."""
-        items = self.http.get("/admin/jobs").json()["items"]
-        return [item for item in items if item["prompt"] == prompt]
-
-
-def eventually(holds: Callable[[], object]) -> None:
-    """Wait for a condition; fail after a wide deadline."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
-
-
-@contextmanager
-def running(directory: Path, *options: str) -> Iterator[Emulator]:
-    """An emulator for the length of a block."""
-    emulator = Emulator(directory, *options)
-    try:
-        yield emulator
-    finally:
-        emulator.stop()
+from tests.fixtures.fal_emulator import IMAGE, VIDEO, Emulator, eventually, running
 
 
 @pytest.fixture(scope="module")

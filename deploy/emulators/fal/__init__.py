@@ -5,12 +5,17 @@ Start it with ``python -m deploy.emulators.fal --port 0 --state-dir DIR``. A req
     protocol.py      the queue's routes       jobs.py        queue and state machine, in SQLite
     platform_api.py  /v1 look-ups        ──▶  outcomes.py    what status and result look like
     files.py         generated media          webhooks.py    deliveries with retries
-    admin.py         what really happened     sealing.py     what they say, and their signatures
-                                              directives.py  misbehaviour, asked for in the prompt
+    storage.py       files clients bring      sealing.py     what they say, and their signatures
+    admin.py         what really happened     submits.py     every submit, accepted or not
+                                              accounts.py    prepaid balances
 
-`app.py` puts these together, `models.py` knows inputs and prices, `errors.py` every way to fail,
-`identities.py` whose a key is, `media.py` makes each file unique, `wire.py` reaches what the web
-framework hides.
+`app.py` puts these together, `models.py` knows inputs and `prices.py` costs, `errors.py` every
+way to fail, `identities.py` whose a key is, `media.py` makes each file unique, `wire.py` reaches
+what the web framework hides.
+
+It misbehaves when it is told to: `directives.py` and `modes.py` (asked for in the prompt),
+`chaos.py` (drawn from a seed), `outage.py` (nobody is answered). `clock.py` can stand still.
+``docs/how-to/fal-emulator.md`` says how to use all this for any app.
 
 It offers no idempotency, as fal offers none: two submits are two jobs, both billed, and
 ``GET /admin/jobs`` shows both. That is what makes a test against double submits honest.

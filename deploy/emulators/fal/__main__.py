@@ -11,8 +11,18 @@ from typing import Any
 import uvicorn
 
 from deploy.emulators.fal.app import create_app
+from deploy.emulators.fal.chaos import Chaos
+from deploy.emulators.fal.chaos import parse as parse_chaos
 from deploy.emulators.fal.settings import Settings
 from deploy.emulators.fal.wire import CuttableProtocol
+
+
+def chaos(text: str) -> Chaos:
+    """The value of ``--chaos``."""
+    try:
+        return parse_chaos(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,9 +36,13 @@ def parser() -> argparse.ArgumentParser:
     add("--port", type=int, default=0, help="port to listen on; 0 picks a free one (%(default)s)")
     add("--state-dir", type=Path, required=True, help="where jobs and the signing key are kept")
     add("--key", action="append", default=[], help="accepted API key, repeatable (default: any)")
-    add("--concurrency", type=int, default=10, help="jobs in progress at once (%(default)s)")
+    add("--concurrency", type=int, default=10, help="jobs in progress per key (%(default)s)")
     add("--job-seconds", type=float, default=1.0, help="length of an ordinary job (%(default)s)")
     add("--result-seconds", type=float, default=3600, help="life of a result (%(default)s)")
+    add("--stored-seconds", type=float, default=0, help="its life where stored (%(default)s)")
+    add("--balance-usd", type=float, default=1e6, help="prepaid by each key (%(default)s)")
+    add("--clock", choices=("real", "virtual"), default="real", help="virtual stands still")
+    add("--chaos", type=chaos, metavar="SEED[:RATE]", help="a misbehaviour for each submit")
     add("--webhook-backoff-seconds", type=float, default=1.0, help="first pause (%(default)s)")
     add("--allow-loopback-webhooks", action="store_true", help="deliver to 127.0.0.0/8, ::1 too")
     add("--ready-file", type=Path, help="gets the base URL once requests are served")
@@ -63,6 +77,10 @@ def settings_from(options: argparse.Namespace) -> Settings:
         concurrency=options.concurrency,
         job_seconds=options.job_seconds,
         result_seconds=options.result_seconds,
+        stored_seconds=options.stored_seconds,
+        balance_usd=options.balance_usd,
+        virtual_clock=options.clock == "virtual",
+        chaos=options.chaos,
         webhook_backoff_seconds=options.webhook_backoff_seconds,
         allow_loopback_webhooks=options.allow_loopback_webhooks,
     )

@@ -1,45 +1,121 @@
-"""What really happened, for people and tests. A loopback tool: it asks for no key."""
+"""What really happened, for people and tests, and the switches. A loopback tool: it asks no key."""
 
-from html import escape
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, TypeVar
 
-from litestar import MediaType, get, post
+import msgspec
+from litestar import MediaType, Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromQuery
 
-from deploy.emulators.fal import outcomes
-from deploy.emulators.fal.directives import KNOWN
+from deploy.emulators.fal import admin_page, outcomes
+from deploy.emulators.fal.accounts import BALANCE_MAX_USD, Accounts
+from deploy.emulators.fal.clock import Clock
 from deploy.emulators.fal.identities import user_id
 from deploy.emulators.fal.jobs import Job, JobQueue
+from deploy.emulators.fal.outage import Outage, OutageMode
+from deploy.emulators.fal.settings import Settings
+from deploy.emulators.fal.submits import SubmitLog
 from deploy.emulators.fal.webhooks import Courier
+from deploy.emulators.fal.wire import Refusal, whole_number
 
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>fal emulator</title>
-<style>body{{font:15px/1.5 system-ui;margin:2rem}}td,th{{padding:.2rem .8rem .2rem 0;
-text-align:left;vertical-align:top}}th{{border-bottom:1px solid #999}}</style>
-<h1>fal emulator</h1><h2>Accepted submits, newest first</h2>
-<table><tr><th>request<th>endpoint<th>status<th>error<th>billed<th>answered<th>tags<th>prompt</tr>
-{jobs}</table><h2>Directives for prompts</h2><table>{directives}</table></html>"""
+JOBS_MAX: Final = 10_000
+SHOWN_MAX: Final = 200
+YEAR_SECONDS: Final = 366 * 24 * 3600
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=YEAR_SECONDS)]
+_OWN_SITES: Final = ("none", "same-origin")
+_FORM: Final = "application/x-www-form-urlencoded"
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class ClockMove(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far to move the virtual clock."""
+
+    advance_seconds: Seconds
+
+
+class OutageStart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long to be out, and how; 0 seconds end an outage."""
+
+    seconds: Seconds
+    mode: OutageMode = "refuse"
+
+
+class BalanceChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every key has from now on."""
+
+    usd: Annotated[float, msgspec.Meta(ge=-BALANCE_MAX_USD, le=BALANCE_MAX_USD)]
 
 
 @get("/admin/jobs")
 async def jobs(
+    request: Request[Any, Any, Any],
     queue: NamedDependency[JobQueue],
     courier: NamedDependency[Courier],
-    limit: FromQuery[int] = 10_000,
+    submits: NamedDependency[SubmitLog],
 ) -> dict[str, Any]:
     """Every accepted submit, newest first: two for one attempt are a double submit."""
-    return {"items": [_item(job, courier) for job in queue.newest(limit)]}
+    limit = min(whole_number(request.query_params, "limit", JOBS_MAX), JOBS_MAX)
+    return {"items": _items(queue, courier, submits, limit)}
+
+
+@get("/admin/state")
+async def state(
+    queue: NamedDependency[JobQueue],
+    courier: NamedDependency[Courier],
+    submits: NamedDependency[SubmitLog],
+    accounts: NamedDependency[Accounts],
+    clock: NamedDependency[Clock],
+    outage: NamedDependency[Outage],
+    settings: NamedDependency[Settings],
+) -> dict[str, Any]:
+    """All that the page shows, as JSON."""
+    queue.advance(clock.now())
+    ends_at = outage.ends_at()
+    return {
+        "clock": {
+            "kind": "virtual" if clock.is_virtual else "real",
+            "now": outcomes.iso(clock.now()),
+        },
+        "outage": ends_at and {"mode": outage.mode(), "ends_at": outcomes.iso(ends_at)},
+        "chaos": settings.chaos,
+        "accounts": [
+            {"user_id": user_id(account.pop("owner")), **account} for account in accounts.summary()
+        ],
+        "submits": submits.counts() | {"newest": _submits(submits)},
+        "jobs": _items(queue, courier, submits, SHOWN_MAX),
+    }
+
+
+def _submits(submits: SubmitLog) -> list[dict[str, Any]]:
+    return [row | {"at": outcomes.iso(row["at"])} for row in submits.newest(SHOWN_MAX)]
+
+
+def _items(
+    queue: JobQueue, courier: Courier, submits: SubmitLog, limit: int
+) -> list[dict[str, Any]]:
+    same_tags, same_generation = submits.repeated_tags(), submits.repeated_generations()
+    items = []
+    for job in queue.newest(limit):
+        item = _item(job, courier)
+        tags = msgspec.json.encode(job.tags).decode()
+        item["with_same_tags"] = same_tags.get(tags, 1)
+        item["of_same_generation"] = same_generation.get(job.tags.get("generation", ""), 1)
+        items.append(item)
+    return items
 
 
 def _item(job: Job, courier: Courier) -> dict[str, Any]:
+    kept = not job.payloads_deleted
     return {
         "request_id": job.request_id,
+        "gateway_request_id": job.gateway_request_id,
         "endpoint": job.endpoint,
         "user_id": user_id(job.owner),
         "tags": job.tags,
-        "prompt": job.prompt,
-        "input": job.input,
+        "prompt": job.prompt if kept else None,
+        "input": job.input if kept else None,
         "headers": job.headers,
+        "chaos": job.chaos,
         "status": job.status,
         "error_type": job.error_type,
         "billed": job.billable_units > 0,
@@ -53,26 +129,94 @@ def _item(job: Job, courier: Courier) -> dict[str, Any]:
 
 
 @post("/admin/reset", status_code=200)
-async def reset(queue: NamedDependency[JobQueue]) -> dict[str, str]:
-    """Forget every job; the signing key stays."""
+async def reset(request: Request[Any, Any, Any], queue: NamedDependency[JobQueue]) -> Response[Any]:
+    """Forget every job; the signing key, the clock and an outage stay."""
+    await _read(request, msgspec.Struct)
     queue.reset()
-    return {"status": "ok"}
+    return _done(request, {"status": "ok"})
+
+
+@post("/admin/clock", status_code=200)
+async def move_clock(
+    request: Request[Any, Any, Any],
+    clock: NamedDependency[Clock],
+    queue: NamedDependency[JobQueue],
+) -> Response[Any]:
+    """Move the virtual clock; all that falls due meanwhile has happened when this answers."""
+    move = await _read(request, ClockMove)
+    if not clock.is_virtual:
+        raise Refusal(409, {"detail": "the clock is real: start with --clock virtual"})
+    clock.advance(move.advance_seconds)
+    queue.advance(clock.now())
+    queue.changed.set()
+    return _done(request, {"now": outcomes.iso(clock.now())})
+
+
+@post("/admin/outage", status_code=200)
+async def start_outage(
+    request: Request[Any, Any, Any],
+    outage: NamedDependency[Outage],
+    queue: NamedDependency[JobQueue],
+) -> Response[Any]:
+    """Answer nobody for some seconds; the admin pages and /health are spared."""
+    start = await _read(request, OutageStart)
+    outage.begin(start.seconds, start.mode)
+    queue.changed.set()
+    ends_at = outage.ends_at()
+    return _done(request, {"ends_at": outcomes.iso(ends_at) if ends_at else None})
+
+
+@post("/admin/balance", status_code=200)
+async def set_balance(
+    request: Request[Any, Any, Any], accounts: NamedDependency[Accounts]
+) -> Response[Any]:
+    """Give every key a new prepaid balance; 0 locks all of them out."""
+    change = await _read(request, BalanceChange)
+    accounts.refill(change.usd)
+    return _done(request, {"balance_usd": change.usd})
+
+
+async def _read(request: Request[Any, Any, Any], kind: type[T]) -> T:
+    """The call's fields, from its query, a form or a JSON object; a `Refusal` 422 for nonsense."""
+    if request.headers.get("sec-fetch-site", "none") not in _OWN_SITES:
+        raise Refusal(403, {"detail": "another site's page may not do this"})
+    fields: dict[str, Any] = dict(request.query_params)
+    body = await request.body()
+    try:
+        if _is_form(request):
+            form: Mapping[str, Any] = await request.form()
+            fields |= dict(form)
+        elif body:
+            fields |= msgspec.json.decode(body, type=dict[str, Any])
+        return msgspec.convert(fields, kind, strict=False)
+    except (ValueError, RecursionError) as error:
+        raise Refusal(422, {"detail": str(error)}) from error
+
+
+def _is_form(request: Request[Any, Any, Any]) -> bool:
+    return request.headers.get("content-type", "").startswith(_FORM)
+
+
+def _done(request: Request[Any, Any, Any], body: dict[str, Any]) -> Response[Any]:
+    """JSON for programs; a browser goes back to the page that its form was on."""
+    if _is_form(request):
+        return Response(b"", status_code=303, headers={"location": "/admin"})
+    return Response(body, status_code=200)
 
 
 @get("/admin", media_type=MediaType.HTML)
-async def page(queue: NamedDependency[JobQueue]) -> str:
-    """The same as a table, and every directive with its meaning."""
-    known = (f"<tr><td><code>[[fal:{k}]]</code><td>{escape(v)}" for k, v in KNOWN.items())
-    return _PAGE.format(
-        jobs="\n".join(_row(job) for job in queue.newest(200)), directives="\n".join(known)
-    )
-
-
-def _row(job: Job) -> str:
-    tags = ", ".join(f"{name}={value}" for name, value in job.tags.items())
-    answered, billed = ("yes" if fact else "no" for fact in (job.answered, job.billable_units))
-    cells = (job.request_id, job.endpoint, job.status, job.error_type or "", billed, answered)
-    return "<tr>" + "".join(f"<td>{escape(cell)}" for cell in (*cells, tags, job.prompt))
+async def page(
+    queue: NamedDependency[JobQueue],
+    courier: NamedDependency[Courier],
+    submits: NamedDependency[SubmitLog],
+    accounts: NamedDependency[Accounts],
+    clock: NamedDependency[Clock],
+    outage: NamedDependency[Outage],
+    settings: NamedDependency[Settings],
+) -> str:
+    """The state as a page, with its switches, and every directive with its meaning."""
+    told = await state.fn(queue, courier, submits, accounts, clock, outage, settings)
+    return admin_page.render(told)
 
 
 @get("/health")

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import os
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 from litestar import Litestar, Request
@@ -13,11 +13,15 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, ControllerRouterHandler, ExceptionHandlersMap
 
-from deploy.emulators.fal import admin, files, platform_api, protocol
-from deploy.emulators.fal.database import connect
+from deploy.emulators.fal import admin, files, outcomes, platform_api, protocol, storage
+from deploy.emulators.fal.accounts import Accounts
+from deploy.emulators.fal.clock import Clock
+from deploy.emulators.fal.database import Facts, connect
 from deploy.emulators.fal.jobs import JobQueue
+from deploy.emulators.fal.outage import Outage, with_outages
 from deploy.emulators.fal.sealing import Signer
 from deploy.emulators.fal.settings import Settings
+from deploy.emulators.fal.submits import SubmitLog
 from deploy.emulators.fal.webhooks import Courier
 from deploy.emulators.fal.wire import (
     Refusal,
@@ -31,8 +35,11 @@ from deploy.emulators.fal.wire import (
 _IDLE_SECONDS = 1.0
 _ROUTES: list[ControllerRouterHandler] = [
     *(protocol.submit, protocol.read, protocol.cancel, files.download),
-    *(platform_api.by_endpoint, platform_api.meta, platform_api.jwks),
-    *(admin.jobs, admin.reset, admin.page, admin.health),
+    *(platform_api.by_endpoint, platform_api.delete_payloads, platform_api.pricing),
+    *(platform_api.billing, platform_api.meta, platform_api.jwks),
+    *(storage.initiate, storage.put_content, storage.read_upload),
+    *(admin.jobs, admin.state, admin.page, admin.health),
+    *(admin.reset, admin.move_clock, admin.start_outage, admin.set_balance),
 ]
 _ERRORS: ExceptionHandlersMap = {
     Refusal: refuse,
@@ -46,13 +53,32 @@ def create_app(settings: Settings) -> ASGIApp:
     """The emulator as one ASGI application; its state lies in ``settings.state_dir``."""
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     database = connect(settings.state_dir / "jobs.sqlite")
-    queue = JobQueue(database, settings)
+    facts = Facts(database)
+    clock = Clock(facts, virtual=settings.virtual_clock)
+    accounts = Accounts(database, facts, settings.balance_usd)
+    life_seconds = partial(
+        outcomes.life_seconds,
+        result_seconds=settings.result_seconds,
+        stored_seconds=settings.stored_seconds,
+    )
+    queue = JobQueue(database, settings, clock, accounts, life_seconds)
+    outage = Outage(facts, clock)
     signer = Signer(settings.state_dir / "webhook.key")
+    shared: dict[str, Any] = {
+        "queue": queue,
+        "clock": clock,
+        "accounts": accounts,
+        "outage": outage,
+        "signer": signer,
+        "settings": settings,
+        "submits": SubmitLog(database, settings.chaos),
+        "uploads": storage.Uploads(database, settings.state_dir / "uploads"),
+    }
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         app.state.courier = courier = Courier(database, settings, queue, signer)
-        pulse = asyncio.create_task(_keep_going(queue, courier))
+        pulse = asyncio.create_task(_keep_going(queue, courier, clock, outage))
         pulse.add_done_callback(_stop_if_broken)
         yield
         pulse.cancel()
@@ -69,8 +95,7 @@ def create_app(settings: Settings) -> ASGIApp:
     app = Litestar(
         route_handlers=_ROUTES,
         dependencies={
-            "queue": _provide(lambda: queue),
-            "signer": _provide(lambda: signer),
+            **{name: _always(part) for name, part in shared.items()},
             "owner": _provide(owner),
             "courier": _provide(courier_of),
         },
@@ -80,24 +105,39 @@ def create_app(settings: Settings) -> ASGIApp:
         openapi_config=None,
         logging_config=None,
     )
-    return with_request_ids(app)
+    return with_request_ids(with_outages(app, outage))
+
+
+def _always(part: Any) -> Provide:
+    return _provide(lambda: part)
 
 
 def _provide(dependency: Callable[..., Any]) -> Provide:
     return Provide(dependency, sync_to_thread=False)
 
 
-async def _keep_going(queue: JobQueue, courier: Courier) -> None:
+async def _keep_going(queue: JobQueue, courier: Courier, clock: Clock, outage: Outage) -> None:
     """Advance the queue and send webhooks when they fall due, whether or not anybody asks."""
     while True:
-        now = time.time()
+        now = clock.now()
         queue.advance(now)
-        courier.run_due(now, queue.changed)
+        if outage.ends_at() is None:
+            courier.run_due(now, queue.changed)
         queue.changed.clear()  # nothing was awaited since `advance`, so nothing is missed
-        moments = (queue.next_change_at(), courier.next_due_at(), now + _IDLE_SECONDS)
-        pause_seconds = min(at for at in moments if at is not None) - now
+        moments = (queue.next_change_at(), _next_delivery_at(courier, outage), now + _IDLE_SECONDS)
+        until = min(at for at in moments if at is not None)
+        # A virtual clock wakes us through `changed`; looking more often would only keep us busy.
+        pause_seconds = _IDLE_SECONDS if clock.is_virtual else max(until - clock.now(), 0.001)
         with suppress(TimeoutError):
-            await asyncio.wait_for(queue.changed.wait(), max(pause_seconds, 0.001))
+            await asyncio.wait_for(queue.changed.wait(), pause_seconds)
+
+
+def _next_delivery_at(courier: Courier, outage: Outage) -> float | None:
+    """Nothing is sent before an outage ends, however long it has been due."""
+    due_at, outage_ends_at = courier.next_due_at(), outage.ends_at()
+    if due_at is None or outage_ends_at is None:
+        return due_at
+    return max(due_at, outage_ends_at)
 
 
 def _stop_if_broken(pulse: asyncio.Task[None]) -> None:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 _SCHEMA = Path(__file__).with_name("schema.sql")
+_ADDED_COLUMNS: Final[Mapping[str, str]] = {
+    "chaos": "TEXT NOT NULL DEFAULT ''",
+    "wait_until": "REAL",
+    "requeues": "INTEGER NOT NULL DEFAULT 0",
+    "payloads_deleted": "INTEGER NOT NULL DEFAULT 0",
+}
+"""Columns of `jobs` that files of an older emulator lack; `schema.sql` explains them."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -21,6 +29,10 @@ def connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.executescript(_SCHEMA.read_text())
+    present = {row["name"] for row in connection.execute("PRAGMA table_info(jobs)")}
+    for name, kind in _ADDED_COLUMNS.items():
+        if name not in present:
+            connection.execute(f"ALTER TABLE jobs ADD COLUMN {name} {kind}")
     return connection
 
 
@@ -34,3 +46,28 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+class Facts:
+    """What the emulator must remember beside its jobs: single values by name."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+
+    def number(self, name: str) -> float | None:
+        """A number that was put, if any."""
+        value = self._read(name)
+        return None if value is None else float(value)
+
+    def text(self, name: str) -> str | None:
+        """A text that was put, if any."""
+        value = self._read(name)
+        return None if value is None else str(value)
+
+    def _read(self, name: str) -> float | str | None:
+        row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return None if row is None else row[0]
+
+    def put(self, name: str, value: float | str) -> None:
+        """Remember a value, in place of the one before."""
+        self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from deploy.emulators.fal import modes
 from deploy.emulators.fal.errors import CATALOGUE, SUBMIT_REFUSALS
 
 KNOWN: Final[Mapping[str, str]] = {
@@ -49,10 +50,14 @@ KNOWN: Final[Mapping[str, str]] = {
         f"submit-{status}": f"not accepted: the submit answers {status}; =COUNT only so often"
         for status in SUBMIT_REFUSALS
     },
+    **modes.KNOWN,
 }
 _PATTERN: Final = re.compile(r"\[\[fal:([^\]=]*)(?:=([^\]]*))?\]\]")
-_SECONDS: Final = {"slow", "slow-submit", "webhook-late"}
-_COUNTS: Final = {"result-500", *(f"submit-{status}" for status in SUBMIT_REFUSALS)}
+_SECONDS: Final = {"slow", "slow-submit", "webhook-late", *modes.SECONDS}
+_COUNTS: Final = {
+    *("result-500", *modes.COUNTS),
+    *(f"submit-{status}" for status in SUBMIT_REFUSALS),
+}
 
 
 class BadDirective(ValueError):
@@ -76,11 +81,18 @@ class Directives(msgspec.Struct, frozen=True):
         """The directive's value; `default` when it is absent or has no value."""
         return float(self.given.get(name) or default)
 
+    def choice(self, name: str) -> str | None:
+        """The directive's value; None when it is absent."""
+        assert name in KNOWN, name
+        return self.given.get(name)
+
     def failure(self) -> str | None:
         """The error type the job shall end with, if the prompt asks for one."""
         if "422" in self:
             return "content_policy_violation"
-        return (self.given["fail"] or "internal_error") if "fail" in self else None
+        if not any(name in self for name in modes.FAILURES):
+            return None
+        return self.given.get("fail") or "internal_error"
 
 
 def parse(prompt: str) -> Directives:
@@ -96,9 +108,22 @@ def parse(prompt: str) -> Directives:
     return Directives(given)
 
 
+def written(name: str) -> tuple[str, ...]:
+    """Every way to write a directive that differs in kind; 3 stands for any number of seconds."""
+    if name == "fail":
+        values: tuple[str, ...] = tuple(CATALOGUE)
+    elif name in modes.CHOICES:
+        values = modes.CHOICES[name]
+    else:
+        values = ("" if _sensible(name, "") else "3",)
+    return tuple(f"[[fal:{name}={value}]]" if value else f"[[fal:{name}]]" for value in values)
+
+
 def _sensible(name: str, value: str) -> bool:
     if name == "fail":
         return value == "" or value in CATALOGUE
+    if name in modes.CHOICES:
+        return value in modes.CHOICES[name]
     if name in _SECONDS:
         return bool(re.fullmatch(r"\d{1,5}(\.\d{1,6})?", value, re.ASCII))
     if name in _COUNTS:

@@ -39,9 +39,27 @@ CATALOGUE: Final[Mapping[str, ErrorKind]] = {
     "content_policy_violation": _model(422, "The prompt was refused by a content checker."),
     "no_media_generated": _model(422, "The model finished without making anything."),
     "image_load_error": _model(422, "The input image could not be decoded."),
+    "image_too_small": _model(422, "The input image is too small."),
+    "image_too_large": _model(422, "The input image is too large."),
+    "face_detection_error": _model(422, "No face was found in the input image."),
     "file_download_error": _model(422, "An input file could not be downloaded."),
     "file_too_large": _model(422, "An input file is too large."),
     "feature_not_supported": _model(422, "The model does not support this combination."),
+    "one_of": _model(422, "A value is not one of those allowed."),
+    "greater_than": _model(422, "A value is too small."),
+    "greater_than_equal": _model(422, "A value is too small."),
+    "less_than": _model(422, "A value is too large."),
+    "less_than_equal": _model(422, "A value is too large."),
+    "multiple_of": _model(422, "A value is not a multiple of its step."),
+    "sequence_too_short": _model(422, "A list has too few entries."),
+    "sequence_too_long": _model(422, "A list has too many entries."),
+    "unsupported_image_format": _model(422, "The format of an input image is not supported."),
+    "unsupported_video_format": _model(422, "The format of an input film is not supported."),
+    "unsupported_audio_format": _model(422, "The format of an input sound is not supported."),
+    "audio_duration_too_short": _model(422, "An input sound is too short."),
+    "audio_duration_too_long": _model(422, "An input sound is too long."),
+    "video_duration_too_short": _model(422, "An input film is too short."),
+    "video_duration_too_long": _model(422, "An input film is too long."),
     "request_timeout": _platform(504, "The request did not start in time.", True),
     "startup_timeout": _platform(504, "No runner started in time.", True),
     "runner_scheduling_failure": _platform(503, "No runner could be found.", True),
@@ -53,12 +71,28 @@ CATALOGUE: Final[Mapping[str, ErrorKind]] = {
     "runner_server_error": _platform(500, "The runner failed.", True),
     "internal_error": _platform(500, "The platform failed.", True),
     "client_cancelled": _platform(499, "The request was cancelled."),
+    "client_disconnected": _platform(499, "The caller went away."),
     "bad_request": _platform(400, "The request makes no sense."),
 }
 
+LOCKED: Final = (
+    b'{"detail":"User is locked. Reason: Exhausted balance.'
+    b' Top up your balance at fal.ai/dashboard/billing."}'
+)
+"""What a submit is told once the prepaid balance is spent, or ``submit-403`` asks for it."""
+
+
+def gateway_page(title: str) -> bytes:
+    """The page of a proxy in front of the platform, such as ``502 Bad Gateway``."""
+    return (
+        f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n"
+        f"<center><h1>{title}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+    ).encode()
+
+
 SUBMIT_REFUSALS: Final[Mapping[str, tuple[str, bytes]]] = {
     "401": ("application/json", b'{"detail":"invalid key credentials"}'),
-    "403": ("application/json", b'{"detail":"User is locked. Reason: Exhausted balance."}'),
+    "403": ("application/json", LOCKED),
     "422": (
         "application/json",
         b'{"detail":[{"loc":["body"],"msg":"refused on request","type":"value_error"}]}',
@@ -68,8 +102,9 @@ SUBMIT_REFUSALS: Final[Mapping[str, tuple[str, bytes]]] = {
         b'{"detail":"Too many requests.","error_type":"concurrent_requests_limit"}',
     ),
     "500": ("application/json", b'{"detail":"The platform failed.","error_type":"internal_error"}'),
-    "502": ("text/html", b"<html><head><title>502 Bad Gateway</title></head></html>"),
-    "503": ("text/html", b"<html><head><title>503 Service Unavailable</title></head></html>"),
+    "502": ("text/html", gateway_page("502 Bad Gateway")),
+    "503": ("text/html", gateway_page("503 Service Temporarily Unavailable")),
+    "504": ("text/html", gateway_page("504 Gateway Time-out")),
 }
 """Answers to a submit that is not accepted: status → (content type, body)."""
 

@@ -1,10 +1,9 @@
 """Generated media over HTTP: public by URL, in whole or by range (RFC 9110, section 14)."""
 
 import re
-import time
 from collections.abc import AsyncIterator
 from email.utils import formatdate
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from litestar import HttpMethod, Request, Response, route
@@ -17,7 +16,9 @@ from deploy.emulators.fal.jobs import Job, JobQueue
 from deploy.emulators.fal.outcomes import FOREIGN_ORIGIN
 from deploy.emulators.fal.wire import Refusal, cut
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+_HUGE_BYTES: Final = 8 * 1024**3
+_PIECE_BYTES: Final = 1 << 16
 
 
 @route("/files/{request_id:str}/{name:str}", http_method=[HttpMethod.GET, HttpMethod.HEAD])
@@ -43,35 +44,40 @@ async def download(
         headers["content-length"] = str(len(file.content))
         body = _half(request, file.content)
         return Stream(body, media_type=file.content_type, headers=headers)
-    return _respond(file, request.headers.get("range"), headers)
+    if "media-huge" in asked:
+        headers["content-length"] = str(_HUGE_BYTES)
+        return Stream(_endless(file.content), media_type=file.content_type, headers=headers)
+    return respond_with_file(file, request.headers.get("range"), headers)
 
 
 def _find(queue: JobQueue, request_id: str, name: str) -> tuple[Job, media.MediaFile]:
     """A file of a job that succeeded; a `Refusal` 404 for every other, and after its life."""
-    now = time.time()
+    now = queue.now()
     queue.advance(now)
     job = queue.peek(request_id)
     if job is not None and job.ended_at is not None and job.error_type is None:
-        alive = now < job.ended_at + _life_seconds(job) and "media-404" not in job.directives
+        life = media_life_seconds(job.headers.get("x-fal-object-lifecycle-preference"))
+        gone = job.payloads_deleted or "media-404" in job.directives
+        alive = now < job.ended_at + life and not gone
         for file in media.files(job):
             if file.name == name and alive:
                 return job, file
     raise Refusal(404, {"detail": "File not found"})
 
 
-def _life_seconds(job: Job) -> float:
-    """What the submit's lifecycle header asked for; for ever when it did not ask."""
-    header = job.headers.get("x-fal-object-lifecycle-preference", "{}")
+def media_life_seconds(header: str | None) -> float:
+    """What a lifecycle header asks for; for ever when it does not ask, or not in clear words."""
     try:
-        seconds = msgspec.json.decode(header).get("expiration_duration_seconds")
-    except (msgspec.DecodeError, AttributeError):
+        seconds = msgspec.json.decode(header or "{}").get("expiration_duration_seconds")
+    except (ValueError, RecursionError, AttributeError):
         return float("inf")
     return float(seconds) if isinstance(seconds, int | float) else float("inf")
 
 
-def _respond(
+def respond_with_file(
     file: media.MediaFile, range_header: str | None, headers: dict[str, str]
 ) -> Response[bytes]:
+    """The whole file, or the part of it that a ``Range`` header asks for."""
     size = len(file.content)
     span = parse_range(range_header, size)
     if span is None:
@@ -98,6 +104,13 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
     if match[2] and int(match[2]) < int(match[1]):
         return None
     return int(match[1]), min(int(match[2]) + 1, size) if match[2] else size
+
+
+async def _endless(content: bytes) -> AsyncIterator[bytes]:
+    """A film that goes on in silence, until the client has had enough."""
+    yield content
+    for _ in range(_HUGE_BYTES // _PIECE_BYTES):
+        yield bytes(_PIECE_BYTES)
 
 
 async def _half(request: Request[Any, Any, Any], content: bytes) -> AsyncIterator[bytes]:

@@ -1,8 +1,9 @@
 """The queue and the life of a job: IN_QUEUE → IN_PROGRESS → COMPLETED, kept in SQLite.
 
 Time is an argument (epoch seconds), and the state moves only in `JobQueue.advance`, which every
-request calls first. So nobody ever reads a state that is out of date, a restart catches up on
-whatever fell due meanwhile, and an instant job completes within its submit.
+request calls first. So nobody ever reads a state that is out of date, a restart (or a leap of a
+virtual clock) catches up on whatever fell due meanwhile, and an instant job completes within its
+submit.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 import sqlite3
+from collections.abc import Callable
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -17,7 +19,10 @@ import msgspec
 from msgspec.structs import replace
 
 from deploy.emulators.fal import directives, models
+from deploy.emulators.fal.accounts import Accounts
+from deploy.emulators.fal.clock import Clock
 from deploy.emulators.fal.database import transaction
+from deploy.emulators.fal.prices import price_of
 from deploy.emulators.fal.settings import Settings
 
 CANCEL_SECONDS = 0.1
@@ -39,6 +44,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     priority: int
     start_timeout_seconds: float | None
     webhook_url: str | None
+    chaos: str = ""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,12 +65,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     error_type: str | None
     answered: bool
     cancel_requested: bool
-    failed_results: int
     submitted_at: float
     start_by: float | None
     started_at: float | None
     ends_at: float | None
     ended_at: float | None
+    chaos: str
+    wait_until: float | None
+    requeues: int
+    payloads_deleted: bool
 
     @property
     def prompt(self) -> str:
@@ -74,8 +83,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def directives(self) -> directives.Directives:
-        """What the prompt asks this emulator to do wrong."""
-        return directives.parse(self.prompt)
+        """What the prompt, or chaos in its stead, asks this emulator to do wrong."""
+        return directives.parse(self.prompt + self.chaos)
 
     @property
     def billable_units(self) -> int:
@@ -93,9 +102,20 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 class JobQueue:
     """All jobs of all keys, and the runners that work on them."""
 
-    def __init__(self, connection: sqlite3.Connection, settings: Settings) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        settings: Settings,
+        clock: Clock,
+        accounts: Accounts,
+        life_seconds: Callable[[Job], float],
+    ) -> None:
         self._db = connection
         self._settings = settings
+        self._accounts = accounts
+        self._life_seconds = life_seconds
+        self.now = clock.now
+        """The present, for those who pass it on to the methods below."""
         self.changed = asyncio.Event()
         """Set whenever something happened that may bring forward what is due next."""
 
@@ -110,6 +130,7 @@ class JobQueue:
             "status": "IN_QUEUE",
             "submitted_at": now,
             "start_by": None if timeout_seconds is None else now + timeout_seconds,
+            "wait_until": _first_wait_until(submission),
         }
         record |= {name: msgspec.json.encode(record[name]).decode() for name in _JSON_COLUMNS}
         columns, marks = ", ".join(record), ", ".join(f":{name}" for name in record)
@@ -128,8 +149,13 @@ class JobQueue:
         return self.get(record["request_id"])
 
     def advance(self, now: float) -> None:
-        """Do everything that is due: drop what waited too long, start, complete."""
-        while self._complete_due(now) + self._start_waiting(now):
+        """Do everything that is due, in the order in which it fell due."""
+        while (at := self.next_change_at()) is not None and at <= now:
+            self._complete_due(at)
+            self._start_waiting(at)
+            self.changed.set()
+        # Runners may be free already: a job starts in the moment it is submitted.
+        while self._start_waiting(now) + self._complete_due(now):
             self.changed.set()
 
     def next_change_at(self) -> float | None:
@@ -137,7 +163,9 @@ class JobQueue:
         row = self._db.execute(
             "SELECT min(at) FROM ("
             " SELECT min(ends_at) AS at FROM jobs WHERE status = 'IN_PROGRESS'"
-            " UNION ALL SELECT min(start_by) FROM jobs WHERE status = 'IN_QUEUE')"
+            " UNION ALL SELECT min(start_by) FROM jobs WHERE status = 'IN_QUEUE'"
+            " UNION ALL SELECT min(wait_until) FROM jobs"
+            "  WHERE status = 'IN_QUEUE' AND wait_until < 9e999)"
         ).fetchone()
         return None if row[0] is None else float(row[0])
 
@@ -148,8 +176,19 @@ class JobQueue:
         if due:
             with transaction(self._db):
                 for job in due:
-                    self._complete(job, _outcome(job), now)
+                    if _falls_back(job):
+                        self._requeue(job, now)
+                    else:
+                        self._complete(job, _outcome(job), now)
         return len(due)
+
+    def _requeue(self, job: Job, now: float) -> None:
+        """Put a running job back, as fal does when a runner dies: a new attempt of its own."""
+        self._db.execute(
+            "UPDATE jobs SET status = 'IN_QUEUE', gateway_request_id = ?, requeues = requeues + 1,"
+            " wait_until = ?, start_by = NULL, started_at = NULL, ends_at = NULL WHERE seq = ?",
+            (str(uuid4()), now + job.directives.number("regress", 0), job.seq),
+        )
 
     def _complete(self, job: Job, error_type: str | None, now: float) -> None:
         self._db.execute(
@@ -157,6 +196,8 @@ class JobQueue:
             " WHERE seq = ?",
             (error_type, now, job.seq),
         )
+        cost_units = self.get(job.request_id).billable_units
+        self._accounts.charge(job.owner, cost_units * price_of(job.endpoint).micros)
         if "no-webhook" in job.directives:
             self._db.execute("DELETE FROM deliveries WHERE request_id = ?", (job.request_id,))
             return
@@ -172,11 +213,20 @@ class JobQueue:
         )
 
     def _start_waiting(self, now: float) -> int:
-        running = self._count("status = 'IN_PROGRESS'")
-        free = self._settings.concurrency - running
-        if free <= 0:
-            return 0
-        waiting = self._select("status = 'IN_QUEUE' ORDER BY priority, seq LIMIT ?", free)
+        """Give each key's free runners its next jobs, `low` behind `normal`, else in order."""
+        self._db.execute(
+            "UPDATE jobs SET wait_until = NULL WHERE status = 'IN_QUEUE' AND wait_until <= ?",
+            (now,),
+        )
+        ready = "status = 'IN_QUEUE' AND wait_until IS NULL"
+        owners = self._db.execute(f"SELECT DISTINCT owner FROM jobs WHERE {ready}").fetchall()  # noqa: S608
+        waiting: list[Job] = []
+        for (owner,) in owners:
+            running = self._count("status = 'IN_PROGRESS' AND owner = ?", owner)
+            free = max(0, self._settings.concurrency - running)
+            waiting += self._select(
+                f"{ready} AND owner = ? ORDER BY priority, seq LIMIT ?", owner, free
+            )
         if waiting:
             with transaction(self._db):
                 for job in waiting:
@@ -234,7 +284,7 @@ class JobQueue:
         job = self.peek(request_id)
         if job is None or job.ended_at is None:
             return job
-        return job if now < job.ended_at + self._settings.result_seconds else None
+        return job if now < job.ended_at + self._life_seconds(job) else None
 
     def peek(self, request_id: str) -> Job | None:
         """A job however old it is: media outlives the result."""
@@ -245,11 +295,11 @@ class JobQueue:
         return self._count("status = 'IN_QUEUE' AND endpoint = ?", endpoint)
 
     def position(self, job: Job) -> int:
-        """How many jobs are ahead in the queue; 0 for one that has left it."""
+        """How many jobs are ahead in its endpoint's queue; 0 for one that has left it."""
         if job.status != "IN_QUEUE":
             return 0
-        ahead = "(priority, seq) < (?, ?)"
-        return self._count(f"status = 'IN_QUEUE' AND {ahead}", job.priority, job.seq)
+        ahead = "status = 'IN_QUEUE' AND endpoint = ? AND (priority, seq) < (?, ?)"
+        return self._count(ahead, job.endpoint, job.priority, job.seq)
 
     def newest(self, limit: int) -> list[Job]:
         """The latest submits of all keys, newest first."""
@@ -270,14 +320,17 @@ class JobQueue:
         """Note that the whole answer to a submit was handed to the network."""
         self._db.execute("UPDATE jobs SET answered = 1 WHERE request_id = ?", (request_id,))
 
-    def count_failed_result(self, job: Job) -> None:
-        """Note that a result was withheld on request, so that the next one may succeed."""
-        self._db.execute(
-            "UPDATE jobs SET failed_results = failed_results + 1 WHERE seq = ?", (job.seq,)
-        )
+    def delete_payloads(self, job: Job) -> None:
+        """Forget input, output and media of a job; that it was, and what it cost, stays known."""
+        self._db.execute("UPDATE jobs SET payloads_deleted = 1 WHERE seq = ?", (job.seq,))
+
+    def withholds(self, job: Job, name: str) -> bool:
+        """Whether a directive that strikes ``=COUNT`` times (1) strikes once more."""
+        asked = job.directives
+        return name in asked and self.refuse(f"{job.request_id} {name}", asked.number(name, 1))
 
     def refuse(self, fingerprint: str, times: float) -> bool:
-        """Whether to refuse this submit once more, of `times` in all; remembers that it did."""
+        """Whether to refuse this once more, of `times` in all; remembers that it did."""
         row = self._db.execute(
             "INSERT INTO refusals VALUES (?, 1)"
             " ON CONFLICT (fingerprint) DO UPDATE SET times = times + 1 RETURNING times",
@@ -286,11 +339,11 @@ class JobQueue:
         return bool(row[0] <= times)
 
     def reset(self) -> None:
-        """Forget every job, refusal and webhook."""
+        """Forget every job, submit, refusal and webhook, and what was spent."""
         with transaction(self._db):
-            self._db.execute("DELETE FROM jobs")
-            self._db.execute("DELETE FROM refusals")
-            self._db.execute("DELETE FROM deliveries")
+            for table in ("jobs", "submits", "refusals", "deliveries"):
+                self._db.execute(f"DELETE FROM {table}")  # noqa: S608
+        self._accounts.reset()
 
     def _select(self, where: str, *values: Any) -> list[Job]:
         # `where` is always a literal of this class; what comes from outside is a value.
@@ -300,6 +353,17 @@ class JobQueue:
     def _count(self, where: str, *values: Any) -> int:
         query = f"SELECT count(*) FROM jobs WHERE {where}"  # noqa: S608
         return int(self._db.execute(query, values).fetchone()[0])
+
+
+def _first_wait_until(submission: Submission) -> float | None:
+    """When a new job may start: at once, or never where it is to be stuck in the queue."""
+    prompt = submission.input.get("prompt", "")
+    asked = directives.parse((prompt if isinstance(prompt, str) else "") + submission.chaos)
+    return float("inf") if "stuck-in-queue" in asked else None
+
+
+def _falls_back(job: Job) -> bool:
+    return job.status == "IN_PROGRESS" and "regress" in job.directives and job.requeues == 0
 
 
 def _outcome(job: Job) -> str | None:
@@ -321,6 +385,8 @@ def _webhook_due_at(job: Job, now: float) -> float:
 
 
 def _job(row: sqlite3.Row) -> Job:
-    fields = dict(row) | {name: msgspec.json.decode(row[name]) for name in _JSON_COLUMNS}
-    fields |= {"answered": bool(row["answered"]), "cancel_requested": bool(row["cancel_requested"])}
+    fields = {name: row[name] for name in Job.__struct_fields__}
+    fields |= {name: msgspec.json.decode(row[name]) for name in _JSON_COLUMNS}
+    flags = ("answered", "cancel_requested", "payloads_deleted")
+    fields |= {name: bool(row[name]) for name in flags}
     return Job(**fields)

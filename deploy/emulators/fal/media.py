@@ -20,6 +20,7 @@ from deploy.emulators.fal.jobs import Job
 _FIXTURES = Path(__file__).parent / "fixtures"
 _FRAMES_PER_SECOND = 12
 _LENGTHS_SECONDS = (4, 6, 8)
+_BLACK_SECONDS = 4
 
 
 class MediaFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,10 +61,15 @@ def files(job: Job) -> list[MediaFile]:
 
 
 def _video(job: Job) -> MediaFile:
+    if "nsfw" in job.directives:
+        return _black_video(job)
     portrait = job.input.get("aspect_ratio") == "9:16"
     wanted = models.video_seconds(job.endpoint, job.input)
     seconds = min(_LENGTHS_SECONDS, key=lambda length: abs(length - wanted))
-    sample = _sample(f"{'portrait' if portrait else 'landscape'}-{seconds}s.mp4")
+    played = seconds
+    if "media-wrong-length" in job.directives:
+        played = max(_LENGTHS_SECONDS, key=lambda length: abs(length - seconds))
+    sample = _sample(f"{'portrait' if portrait else 'landscape'}-{played}s.mp4")
     return MediaFile(
         name="output.mp4",
         content=sample + _free_box(job.request_id.encode()),
@@ -74,11 +80,22 @@ def _video(job: Job) -> MediaFile:
     )
 
 
+def _black_video(job: Job) -> MediaFile:
+    return MediaFile(
+        name="output.mp4",
+        content=_sample("black.mp4") + _free_box(job.request_id.encode()),
+        content_type="video/mp4",
+        width=320,
+        height=180,
+        duration_seconds=_BLACK_SECONDS,
+    )
+
+
 def _image(job: Job, number: int) -> MediaFile:
     mark = f"{job.request_id}/{number}".encode()
     png = job.input.get("output_format") == "png"
     kind = "png" if png else "jpeg"
-    sample = _sample(f"still.{kind}")
+    sample = _sample(f"{'black' if 'nsfw' in job.directives else 'still'}.{kind}")
     return MediaFile(
         name=f"{number}.{kind}",
         content=_with_png_text(sample, mark) if png else _with_jpeg_comment(sample, mark),

@@ -9,19 +9,26 @@ from typing import Any, Final
 import msgspec
 
 from deploy.emulators.fal import media, models
-from deploy.emulators.fal.errors import CATALOGUE, detail_item
+from deploy.emulators.fal.errors import CATALOGUE, ErrorKind, detail_item, gateway_page
 from deploy.emulators.fal.jobs import Job
 
 FOREIGN_ORIGIN: Final = "https://media.invalid"
 """Where ``media-foreign`` and ``media-redirect`` lead: a name that never resolves (RFC 6761)."""
+PRIVATE_ORIGIN: Final = "http://10.0.0.1"
+"""Where ``media-private`` leads: into the customer's own network (RFC 1918)."""
+LARGE_BYTES: Final = 10_000
+STORED_BYTES_MAX: Final = 1_000_000
+LARGE_SHARE: Final = 0.1
+"""A large result lives six minutes where others live an hour."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """An HTTP answer in the making."""
+    """An HTTP answer in the making; a body of bytes is sent as it is."""
 
     status_code: int
     body: Any
     headers: dict[str, str] = {}
+    media_type: str = "application/json"
 
 
 def iso(at: float) -> str:
@@ -55,7 +62,7 @@ def status(job: Job, origin: str, position: int, with_logs: bool, now: float) ->
         return Answer(status_code=202, body=body)
     assert job.ended_at is not None
     body["metrics"] = {"inference_time": job.ended_at - (job.started_at or job.ended_at)}
-    if job.error_type is not None:
+    if job.error_type is not None and "quiet-status" not in job.directives:
         body |= {"error": error_text(job), "error_type": job.error_type}
     return Answer(status_code=200, body=body)
 
@@ -90,28 +97,98 @@ def result(job: Job, origin: str) -> Answer:
     assert job.status == "COMPLETED"
     headers = {"x-fal-billable-units": str(job.billable_units), "x-fal-served-from": "emulator"}
     if job.error_type is None:
-        return Answer(status_code=200, body=_output(job, origin), headers=headers)
+        body = _output(job, origin) | _oddities(job)
+        return Answer(status_code=200, body=body, headers=headers)
     if job.error_type == "invalid_input":
         detail = models.violations(job.endpoint, job.input)
         return Answer(status_code=422, body={"detail": detail}, headers=headers)
-    return failure(job.error_type, job.input.get("prompt"), headers)
+    asked = job.directives
+    return failure(
+        job.error_type,
+        job.input.get("prompt"),
+        headers,
+        shape=asked.choice("fail-body"),
+        retryable=asked.choice("retryable"),
+    )
 
 
-def failure(error_type: str, given: Any, headers: dict[str, str]) -> Answer:
-    """One of fal's errors, in its own shape; `headers` are added to."""
+def failure(
+    error_type: str,
+    given: Any,
+    headers: dict[str, str],
+    *,
+    shape: str | None = None,
+    retryable: str | None = None,
+) -> Answer:
+    """One of fal's errors; `headers` are added to.
+
+    `shape` is that of the body (list, flat, string, page), `retryable` what the retry headers say
+    (true, false, absent); both are the error's own where they are None.
+    """
     kind = CATALOGUE[error_type]
-    retryable = str(kind.retryable).lower()
-    headers = headers | {"x-fal-error-type": error_type, "x-fal-retryable": retryable}
-    headers |= {"x-fal-needs-retry": "1"} if kind.retryable else {}
+    if shape == "page":
+        return gateway_failure()
+    if shape != "string":
+        headers = headers | {"x-fal-error-type": error_type}
+    headers |= _retry_headers(retryable or str(kind.retryable).lower())
     headers |= {"x-fal-request-timeout-type": "user"} if error_type == "request_timeout" else {}
-    body: dict[str, Any] = {"detail": kind.message, "error_type": error_type}
-    if kind.shape == "model":
-        body = {"detail": [detail_item(["body", "prompt"], kind.message, error_type, given)]}
+    body = _failure_body(error_type, kind, given, shape)
     return Answer(status_code=kind.status_code, body=body, headers=headers)
 
 
+def gateway_failure() -> Answer:
+    """What a proxy says when it cannot reach what is behind it."""
+    return Answer(status_code=502, body=gateway_page("502 Bad Gateway"), media_type="text/html")
+
+
+def _failure_body(error_type: str, kind: ErrorKind, given: Any, shape: str | None) -> Any:
+    shape = shape or ("list" if kind.shape == "model" else "flat")
+    if shape == "list":
+        return {"detail": [detail_item(["body", "prompt"], kind.message, error_type, given)]}
+    if shape == "string":
+        return {"detail": kind.message}
+    return {"detail": kind.message, "error_type": error_type}
+
+
+def _retry_headers(word: str) -> dict[str, str]:
+    """The older header and, where it says yes, the newer one beside it."""
+    if word == "absent":
+        return {}
+    return {"x-fal-retryable": word} | ({"x-fal-needs-retry": "1"} if word == "true" else {})
+
+
+def life_seconds(job: Job, result_seconds: float, stored_seconds: float) -> float:
+    """How long a completed job's status and result stay readable.
+
+    That is `result_seconds`, or a tenth of it for a large result; `stored_seconds` where those are
+    longer, unless the submit forbade storing or the result is too large to be stored.
+    """
+    answer = result(job, "")
+    size = len(answer.body if isinstance(answer.body, bytes) else msgspec.json.encode(answer.body))
+    short = result_seconds * LARGE_SHARE if size >= LARGE_BYTES else result_seconds
+    is_stored = job.stores_io and size <= STORED_BYTES_MAX
+    return max(short, stored_seconds) if is_stored else short
+
+
+def _oddities(job: Job) -> dict[str, Any]:
+    """What directives add to, or put in the place of, a good result."""
+    asked = job.directives
+    odd: dict[str, Any] = {}
+    if "nsfw" in asked:
+        odd["has_nsfw_concepts"] = [True for _ in media.files(job)]
+    if "big-result" in asked:
+        odd["padding"] = "x" * LARGE_BYTES
+    return odd
+
+
+def _media_host(job: Job, origin: str) -> str:
+    if "media-foreign" in job.directives:
+        return FOREIGN_ORIGIN
+    return PRIVATE_ORIGIN if "media-private" in job.directives else origin
+
+
 def _output(job: Job, origin: str) -> dict[str, Any]:
-    host = FOREIGN_ORIGIN if "media-foreign" in job.directives else origin
+    host = _media_host(job, origin)
     files = [
         {"url": f"{host}/files/{job.request_id}/{file.name}", **file.description()}
         for file in media.files(job)

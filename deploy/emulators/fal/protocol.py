@@ -5,8 +5,8 @@ in. A request id is its submitter's: to every other key it does not exist.
 """
 
 import asyncio
-import time
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from typing import Any, Final
@@ -18,13 +18,24 @@ from litestar.di import NamedDependency
 from litestar.response import Stream
 
 from deploy.emulators.fal import directives, outcomes
+from deploy.emulators.fal.accounts import Accounts
+from deploy.emulators.fal.clock import Clock
 from deploy.emulators.fal.directives import Directives
-from deploy.emulators.fal.errors import SUBMIT_REFUSALS, detail_item
+from deploy.emulators.fal.errors import LOCKED, SUBMIT_REFUSALS, detail_item
 from deploy.emulators.fal.jobs import Job, JobQueue, Submission
+from deploy.emulators.fal.submits import SubmitLog
 from deploy.emulators.fal.webhooks import Courier
-from deploy.emulators.fal.wire import Refusal, cut, origin_of, respond, until_client_leaves
+from deploy.emulators.fal.wire import (
+    Refusal,
+    cut,
+    origin_of,
+    respond,
+    until_client_leaves,
+    whole_number,
+)
 
 MAX_BODY_BYTES: Final = 1 << 20
+MAX_ENDPOINT_CHARACTERS: Final = 256
 _PREFIXES: Final = ("workflows", "comfy")
 _STREAM_PAUSE_SECONDS: Final = 0.1
 _LOOK_SECONDS: Final = 0.02
@@ -36,6 +47,15 @@ _ACTIONS: Final = {
     "cancel": "cancel",
 }
 _NOT_FOUND: Final = {"status": "NOT_FOUND"}
+_STATUS_STUMBLES: Final = {
+    "status-404": outcomes.Answer(status_code=404, body=_NOT_FOUND),
+    "status-500": outcomes.failure("internal_error", None, {}),
+    "status-502": outcomes.gateway_failure(),
+}
+_RESULT_STUMBLES: Final = {
+    "result-500": outcomes.failure("internal_error", None, {}),
+    "result-502": outcomes.gateway_failure(),
+}
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +73,8 @@ def parse_address(path: str) -> Address:
     length = 3 if segments[:1] and segments[0] in _PREFIXES else 2
     app = "/".join(segments[:length])
     rest = segments[length:]
-    if len(segments) >= length and "requests" not in rest:
+    is_endpoint = len(segments) >= length and len(path) <= MAX_ENDPOINT_CHARACTERS
+    if is_endpoint and "requests" not in rest:
         return Address(endpoint="/".join(segments), app=app)
     if "requests" in rest:
         behind = rest[rest.index("requests") + 1 :]
@@ -68,25 +89,40 @@ async def submit(
     request: Request[Any, Any, Any],
     queue: NamedDependency[JobQueue],
     courier: NamedDependency[Courier],
+    submits: NamedDependency[SubmitLog],
+    accounts: NamedDependency[Accounts],
+    clock: NamedDependency[Clock],
     owner: NamedDependency[str],
 ) -> Response[Any]:
-    """Accept a job and answer with its URLs, unless the prompt asks for a worse answer."""
+    """Accept a job and answer with its URLs, unless the prompt or chaos asks for a worse answer."""
     address = parse_address(request.scope["path"])
     if address.action != "submit":
         raise Refusal(405, {"detail": "Method Not Allowed"})
     given = decode_input(await request.body())
-    asked = _directives(given)
-    refusal = _refusal(asked, queue, address.endpoint, given)
-    if refusal is not None:
-        return refusal
-    now = time.time()
+    wished = _directives(given, "")
+    submission = _submission(request, address, given, owner)
+    now = queue.now()
+    number, chaos = submits.begin(address.endpoint, submission.tags, now, spoil=not wished.given)
+    submission = msgspec.structs.replace(submission, chaos=chaos)
+    asked = _directives(given, chaos)
     queue.advance(now)
-    _check_queue_length(request, queue, address.endpoint)
-    job = queue.submit(_submission(request, address, given, owner), now)
+    refusal = (
+        _refusal(asked, queue, submission, number)
+        or _lock(accounts, owner)
+        or _full_queue(request, queue, address.endpoint)
+    )
+    if refusal is not None:
+        submits.refuse(number, refusal.status_code)
+        return respond(refusal)
+    if "drop-submit" in asked and _strikes("drop-submit", asked, queue, submission, number):
+        await cut(request)
+        return Response(None, status_code=504)
+    job = queue.submit(submission, now)
+    submits.accept(number, job.request_id)
     while "webhook-first" in asked and courier.has_untried(job.request_id):
         if await _is_left_within(_LOOK_SECONDS, request):
             return Response(None, status_code=504)  # nobody is left to read it
-    return await _answer_submit(request, queue, job, asked)
+    return await _answer_submit(request, queue, job, asked, clock)
 
 
 async def _is_left_within(seconds: float, request: Request[Any, Any, Any]) -> bool:
@@ -98,7 +134,7 @@ async def _is_left_within(seconds: float, request: Request[Any, Any, Any]) -> bo
 
 
 async def _answer_submit(
-    request: Request[Any, Any, Any], queue: JobQueue, job: Job, asked: Directives
+    request: Request[Any, Any, Any], queue: JobQueue, job: Job, asked: Directives, clock: Clock
 ) -> Response[Any]:
     if "lost-submit" in asked:
         await until_client_leaves(request)
@@ -106,9 +142,10 @@ async def _answer_submit(
     if "reset-submit" in asked:
         await cut(request)
         return Response(None, status_code=504)
-    slow_seconds = asked.number("slow-submit", 0) if "slow-submit" in asked else 0.0
-    if slow_seconds and await _is_left_within(slow_seconds, request):
-        return Response(None, status_code=504)
+    if "slow-submit" in asked and not await _is_patient(
+        request, clock, clock.now() + asked.number("slow-submit", 0)
+    ):
+        return Response(None, status_code=504)  # nobody is left to read it
     body: dict[str, Any] = {"request_id": job.request_id}
     if "no-urls" not in asked:
         body |= {
@@ -131,6 +168,15 @@ async def _answer_submit(
     )
 
 
+async def _is_patient(request: Request[Any, Any, Any], clock: Clock, until: float) -> bool:
+    """Wait until then; False when the client leaves before."""
+    while clock.now() < until:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(until_client_leaves(request), clock.pause_seconds(until))
+            return False
+    return True
+
+
 def decode_input(body: bytes) -> dict[str, Any]:
     """A submit's body; a `Refusal` 422 when it is not one JSON object."""
     try:
@@ -140,36 +186,50 @@ def decode_input(body: bytes) -> dict[str, Any]:
         raise Refusal(422, {"detail": [item]}) from error
 
 
-def _directives(given: dict[str, Any]) -> Directives:
+def _directives(given: dict[str, Any], chaos: str) -> Directives:
     prompt = given.get("prompt", "")
     try:
-        return directives.parse(prompt if isinstance(prompt, str) else "")
+        return directives.parse((prompt if isinstance(prompt, str) else "") + chaos)
     except directives.BadDirective as error:
         item = detail_item(["body", "prompt"], str(error), "unknown_directive", error.text)
         raise Refusal(422, {"detail": [item]}) from error
 
 
 def _refusal(
-    asked: Directives, queue: JobQueue, endpoint: str, given: dict[str, Any]
-) -> Response[Any] | None:
+    asked: Directives, queue: JobQueue, submission: Submission, number: int
+) -> outcomes.Answer | None:
     for status, (content_type, body) in SUBMIT_REFUSALS.items():
-        if f"submit-{status}" not in asked:
-            continue
-        fingerprint = sha256(f"{endpoint} {status} {given['prompt']}".encode()).hexdigest()
-        if queue.refuse(fingerprint, asked.number(f"submit-{status}", float("inf"))):
+        name = f"submit-{status}"
+        if name in asked and _strikes(name, asked, queue, submission, number):
             headers = {"x-fal-needs-retry": "1"} if status in ("429", "503") else {}
-            return Response(body, status_code=int(status), media_type=content_type, headers=headers)
+            headers |= {"retry-after": "1"} if status == "429" else {}
+            return outcomes.Answer(
+                status_code=int(status), body=body, media_type=content_type, headers=headers
+            )
     return None
 
 
-def _check_queue_length(request: Request[Any, Any, Any], queue: JobQueue, endpoint: str) -> None:
-    limit = request.query_params.get("fal_max_queue_length")
-    if limit is None:
-        return
-    if not limit.isdecimal():
-        raise Refusal(422, {"detail": "fal_max_queue_length is not a number"})
-    if queue.waiting(endpoint) >= int(limit):
-        raise Refusal(429, {"detail": "The queue is full.", "error_type": "queue_full"})
+def _strikes(
+    name: str, asked: Directives, queue: JobQueue, submission: Submission, number: int
+) -> bool:
+    """Whether a directive that bars a submit does so once more; chaos does so once."""
+    what = f"chaos {number}" if submission.chaos else str(submission.input["prompt"])
+    fingerprint = sha256(f"{submission.endpoint} {name} {what}".encode()).hexdigest()
+    return queue.refuse(fingerprint, asked.number(name, float("inf")))
+
+
+def _lock(accounts: Accounts, owner: str) -> outcomes.Answer | None:
+    return outcomes.Answer(status_code=403, body=LOCKED) if accounts.is_locked(owner) else None
+
+
+def _full_queue(
+    request: Request[Any, Any, Any], queue: JobQueue, endpoint: str
+) -> outcomes.Answer | None:
+    limit = whole_number(request.query_params, "fal_max_queue_length", 2**31)
+    if queue.waiting(endpoint) < limit:
+        return None
+    body = {"detail": "The queue is full.", "error_type": "queue_full"}
+    return outcomes.Answer(status_code=429, body=body)
 
 
 def _submission(
@@ -196,10 +256,13 @@ def _submission(
 
 
 def _seconds(header: str | None) -> float | None:
-    try:
-        return None if header is None else float(header)
-    except ValueError as error:
-        raise Refusal(400, {"detail": "bad timeout", "error_type": "bad_request"}) from error
+    if header is None:
+        return None
+    with suppress(ValueError):
+        seconds = float(header)
+        if math.isfinite(seconds) and seconds > 0:
+            return seconds
+    raise Refusal(400, {"detail": "bad timeout", "error_type": "bad_request"})
 
 
 @get("/{address:path}")
@@ -212,7 +275,8 @@ async def read(
     address = parse_address(request.scope["path"])
     job = _find(address, queue, owner)
     if address.action == "status":
-        response = respond(_status(request, queue, job))
+        answer = _stumble(_STATUS_STUMBLES, queue, job) or _status(request, queue, job)
+        response = respond(answer)
     elif address.action == "stream":
         response = Stream(_statuses(request, queue, job), media_type="text/event-stream")
     elif address.action == "result":
@@ -224,7 +288,7 @@ async def read(
 
 
 def _find(address: Address, queue: JobQueue, owner: str) -> Job:
-    now = time.time()
+    now = queue.now()
     queue.advance(now)
     job = queue.find(address.request_id, now)
     if job is None or job.owner != owner or job.app != address.app:
@@ -235,7 +299,7 @@ def _find(address: Address, queue: JobQueue, owner: str) -> Job:
 def _status(request: Request[Any, Any, Any], queue: JobQueue, job: Job) -> outcomes.Answer:
     with_logs = request.query_params.get("logs", "0").lower() in ("1", "true")
     position = queue.position(job)
-    return outcomes.status(job, origin_of(request), position, with_logs, time.time())
+    return outcomes.status(job, origin_of(request), position, with_logs, queue.now())
 
 
 async def _statuses(
@@ -244,7 +308,7 @@ async def _statuses(
     """Server-sent events: each status as it changes, the last one being COMPLETED."""
     last = b""
     while True:
-        queue.advance(time.time())
+        queue.advance(queue.now())
         found = queue.peek(job.request_id)
         if found is None:
             return  # everything was reset meanwhile
@@ -260,15 +324,26 @@ async def _statuses(
 def _result(request: Request[Any, Any, Any], queue: JobQueue, job: Job) -> outcomes.Answer:
     if job.status != "COMPLETED":
         raise Refusal(400, {"detail": "Request is still in progress", "error_type": "bad_request"})
-    if job.failed_results < _failing_results(job):
-        queue.count_failed_result(job)
-        return outcomes.failure("internal_error", None, {})
-    return outcomes.result(job, origin_of(request))
+    if job.payloads_deleted:
+        raise Refusal(404, _NOT_FOUND)
+    stumble = _stumble(_RESULT_STUMBLES, queue, job)
+    if stumble is not None:
+        return stumble
+    answer = outcomes.result(job, origin_of(request))
+    if queue.withholds(job, "half-result"):
+        whole = msgspec.json.encode(answer.body)
+        return msgspec.structs.replace(answer, body=whole[: len(whole) // 2])
+    return answer
 
 
-def _failing_results(job: Job) -> float:
-    asked = job.directives
-    return asked.number("result-500", 1) if "result-500" in asked else 0
+def _stumble(
+    ways: Mapping[str, outcomes.Answer], queue: JobQueue, job: Job
+) -> outcomes.Answer | None:
+    """The answer in place of the true one, as often as the directive says."""
+    for name, answer in ways.items():
+        if queue.withholds(job, name):
+            return answer
+    return None
 
 
 @put("/{address:path}", status_code=202)
@@ -282,7 +357,7 @@ async def cancel(
     job = _find(address, queue, owner)
     if address.action != "cancel":
         raise Refusal(405, {"detail": "Method Not Allowed"})
-    if not queue.cancel(job, time.time()):
+    if not queue.cancel(job, queue.now()):
         raise Refusal(400, {"status": "ALREADY_COMPLETED"})
     return Response(
         {"status": "CANCELLATION_REQUESTED"},

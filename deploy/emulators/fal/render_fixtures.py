@@ -7,6 +7,7 @@ sets over the clip's length, and its reflection.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ SIZES = {"landscape": (320, 180), "portrait": (180, 320)}
 LENGTHS_SECONDS = (4, 6, 8)
 FRAMES_PER_SECOND = 12
 IMAGE_SIZE = (512, 384)
+BLACK_SECONDS = 4
+
+Picture = Callable[[int, int, float], VideoFrame]
+"""Draws the frame of some width and height at a progress from 0 to 1."""
 
 
 def draw(width: int, height: int, progress: float) -> VideoFrame:
@@ -31,6 +36,14 @@ def draw(width: int, height: int, progress: float) -> VideoFrame:
     blue = [_chroma_row(y * 2, width // 2, horizon, 118, None) for y in range(height // 2)]
     for plane, rows in zip(frame.planes, (luma, blue, red), strict=True):
         plane.update(b"".join(row.ljust(plane.line_size, b"\0") for row in rows))
+    return frame
+
+
+def black(width: int, height: int, _: float) -> VideoFrame:
+    """What a model delivers in place of a picture that its safety checker holds back."""
+    frame = VideoFrame(width, height, "yuv420p")
+    for plane, level in zip(frame.planes, (16, 128, 128), strict=True):
+        plane.update(bytes([level]) * plane.buffer_size)
     return frame
 
 
@@ -61,8 +74,8 @@ def _half_chord(y: float, sun: tuple[float, float, float]) -> int:
     return int((sun[2] ** 2 - distance**2) ** 0.5) if distance < sun[2] else 0
 
 
-def render_video(path: Path, width: int, height: int, seconds: int) -> None:
-    """Write an H.264 MP4 with its index in front, so that it plays while it loads."""
+def render_video(path: Path, width: int, height: int, seconds: int, picture: Picture) -> None:
+    """Write an H.264 MP4 of `picture` with its index in front, so that it plays while it loads."""
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -70,20 +83,20 @@ def render_video(path: Path, width: int, height: int, seconds: int) -> None:
         stream.options = {"crf": "35", "preset": "veryslow", "g": "96"}
         count = seconds * FRAMES_PER_SECOND
         for number in range(count):
-            frame = draw(width, height, number / (count - 1))
+            frame = picture(width, height, number / (count - 1))
             frame.pts = number
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
 
 
-def render_image(path: Path, codec: str, pixel_format: str) -> None:
-    """Write one still of the same scene; the raw packet of these codecs is the whole file."""
+def render_image(path: Path, codec: str, pixel_format: str, picture: Picture) -> None:
+    """Write one still of `picture`; the raw packet of these codecs is the whole file."""
     encoder: Any = av.CodecContext.create(codec, "w")  # typed as the base of all codecs
     encoder.width, encoder.height = IMAGE_SIZE
     encoder.pix_fmt, encoder.time_base = pixel_format, Fraction(1, 1)
     if codec == "mjpeg":
         encoder.color_range = 2
-    still = draw(*IMAGE_SIZE, 0.4).reformat(format=pixel_format)
+    still = picture(*IMAGE_SIZE, 0.4).reformat(format=pixel_format)
     still.pts = 0
     packets = [*encoder.encode(still), *encoder.encode(None)]
     path.write_bytes(b"".join(bytes(packet) for packet in packets))
@@ -94,9 +107,11 @@ def main() -> None:
     FIXTURES.mkdir(exist_ok=True)
     for name, (width, height) in SIZES.items():
         for seconds in LENGTHS_SECONDS:
-            render_video(FIXTURES / f"{name}-{seconds}s.mp4", width, height, seconds)
-    render_image(FIXTURES / "still.png", "png", "rgb24")
-    render_image(FIXTURES / "still.jpeg", "mjpeg", "yuvj420p")
+            render_video(FIXTURES / f"{name}-{seconds}s.mp4", width, height, seconds, draw)
+    render_video(FIXTURES / "black.mp4", *SIZES["landscape"], BLACK_SECONDS, black)
+    for kind, scene in {"still": draw, "black": black}.items():
+        render_image(FIXTURES / f"{kind}.png", "png", "rgb24", scene)
+        render_image(FIXTURES / f"{kind}.jpeg", "mjpeg", "yuvj420p", scene)
     for path in sorted(FIXTURES.iterdir()):
         print(f"{path.stat().st_size:>7,} bytes  {path.name}")  # noqa: T201
 

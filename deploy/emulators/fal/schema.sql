@@ -15,18 +15,55 @@ CREATE TABLE IF NOT EXISTS jobs (
     error_type          TEXT,              -- null: success, or not completed yet
     answered            INTEGER NOT NULL DEFAULT 0,
     cancel_requested    INTEGER NOT NULL DEFAULT 0,
-    failed_results      INTEGER NOT NULL DEFAULT 0,  -- how often result-500 has struck
     submitted_at        REAL NOT NULL,     -- epoch seconds, as are all the times below
     start_by            REAL,              -- X-Fal-Request-Timeout
     started_at          REAL,
     ends_at             REAL,              -- null while in progress: stuck
-    ended_at            REAL
+    ended_at            REAL,
+    chaos               TEXT NOT NULL DEFAULT '',    -- the directive that chaos has added
+    wait_until          REAL,              -- not started before; infinite: stuck in the queue
+    requeues            INTEGER NOT NULL DEFAULT 0,  -- how often it fell back into the queue
+    payloads_deleted    INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS jobs_waiting ON jobs (priority, seq) WHERE status = 'IN_QUEUE';
 CREATE INDEX IF NOT EXISTS jobs_waiting_by_endpoint ON jobs (endpoint) WHERE status = 'IN_QUEUE';
 CREATE INDEX IF NOT EXISTS jobs_overdue ON jobs (start_by) WHERE status = 'IN_QUEUE';
 CREATE INDEX IF NOT EXISTS jobs_running ON jobs (ends_at) WHERE status = 'IN_PROGRESS';
 CREATE INDEX IF NOT EXISTS jobs_by_endpoint ON jobs (owner, endpoint, seq);
+
+CREATE INDEX IF NOT EXISTS jobs_by_tags ON jobs (tags);
+
+-- One row per submit with a known key and a readable body, accepted or not: chaos goes by its number.
+CREATE TABLE IF NOT EXISTS submits (
+    number      INTEGER PRIMARY KEY,
+    at          REAL NOT NULL,
+    endpoint    TEXT NOT NULL,
+    tags        TEXT NOT NULL,     -- JSON object
+    chaos       TEXT NOT NULL,     -- the directive that chaos has added, or empty
+    request_id  TEXT,              -- null: not accepted
+    refused     INTEGER            -- the status it was refused with; null: no answer was given
+);
+
+-- What each key has spent of its prepaid balance.
+CREATE TABLE IF NOT EXISTS accounts (
+    owner         TEXT PRIMARY KEY,
+    spent_micros  INTEGER NOT NULL
+);
+
+-- Files that clients bring; the content lies beside the database, under the id.
+CREATE TABLE IF NOT EXISTS uploads (
+    id            TEXT PRIMARY KEY,
+    name          TEXT NOT NULL,
+    content_type  TEXT NOT NULL,
+    expires_at    REAL,            -- null: never
+    complete      INTEGER NOT NULL DEFAULT 0
+);
+
+-- Single values: clock, outage, prepaid balance.
+CREATE TABLE IF NOT EXISTS facts (
+    name   TEXT PRIMARY KEY,
+    value
+);
 
 -- Submits refused on request, so that "refuse twice, then accept" survives a restart.
 CREATE TABLE IF NOT EXISTS refusals (

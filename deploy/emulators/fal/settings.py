@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from deploy.emulators.fal.chaos import Chaos
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How this emulator behaves; every default is fal's own, scaled to a laptop's patience."""
@@ -15,11 +17,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...] = ()
     """API keys that are accepted; empty means any key that is not empty."""
     concurrency: int = 10
-    """Jobs in progress at once; the others wait in the queue."""
+    """Jobs in progress at once for one key; the others wait in the queue."""
     job_seconds: float = 1.0
     """How long an ordinary job runs; 0 completes it within its submit."""
     result_seconds: float = 3600.0
-    """How long status and result stay readable after completion."""
+    """How long status and result stay readable after completion; a tenth of it from 10 KB on."""
+    stored_seconds: float = 0.0
+    """How long they stay readable where payloads are stored; fal: 30 days. 0 is harshest."""
+    balance_usd: float = 1_000_000.0
+    """What each key has prepaid; once it is spent, submits are answered with a 403."""
+    virtual_clock: bool = False
+    """Time stands still until ``POST /admin/clock`` moves it."""
+    chaos: Chaos | None = None
+    """Misbehaviour drawn for each submit that asks for none itself."""
     allow_loopback_webhooks: bool = False
     """fal never delivers to loopback addresses; a one-machine run must."""
     webhook_backoff_seconds: float = 1.0

@@ -82,7 +82,7 @@ class Courier:
             task.result()  # raises what a bug raised, for the loop's log
 
     async def _attempt(self, delivery: Delivery) -> None:
-        job = self._queue.find(delivery.request_id, time.time())
+        job = self._queue.find(delivery.request_id, self._queue.now())
         if job is None:
             return self._settle(delivery, "failed", "the result has expired")
         if not await self._may_reach(delivery.url):
@@ -93,6 +93,7 @@ class Courier:
         self._settle(delivery, state, answer)
 
     async def _send(self, delivery: Delivery, job: Job) -> tuple[str, str]:
+        # By the machine's time: receivers check it with a clock of their own.
         headers, body = sealed(job, self._signer, delivery.tries, time.time())
         timeout = FIRST_TIMEOUT_SECONDS if delivery.tries == 0 else LATER_TIMEOUT_SECONDS
         try:
@@ -110,7 +111,7 @@ class Courier:
         self._db.execute(
             "UPDATE deliveries SET state = ?, last_answer = ?, tries = tries + 1, due_at = ?"
             " WHERE seq = ?",
-            (state, answer, time.time() + min(pause, MAX_PAUSE_SECONDS), delivery.seq),
+            (state, answer, self._queue.now() + min(pause, MAX_PAUSE_SECONDS), delivery.seq),
         )
 
     async def _may_reach(self, url: str) -> bool:

@@ -2,6 +2,7 @@
 
 import hmac
 import logging
+import re
 import socket
 import struct
 from collections.abc import Mapping
@@ -29,8 +30,13 @@ class Refusal(Exception):
 
 
 def respond(answer: Answer) -> Response[Any]:
-    """An `Answer` as the framework's response: JSON."""
-    return Response(answer.body, status_code=answer.status_code, headers=answer.headers)
+    """An `Answer` as the framework's response; bytes go out as they are."""
+    return Response(
+        answer.body,
+        status_code=answer.status_code,
+        headers=answer.headers,
+        media_type=answer.media_type,
+    )
 
 
 def refuse(_: Request[Any, Any, Any], refusal: Refusal) -> Response[Any]:
@@ -53,6 +59,16 @@ def admit_a_bug(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
 def origin_of(request: Request[Any, Any, Any]) -> str:
     """``scheme://host[:port]`` as the client wrote it; every URL we hand out begins with it."""
     return f"{request.scope['scheme']}://{request.headers.get('host', 'localhost')}"
+
+
+def whole_number(query: Mapping[str, str], name: str, default: int) -> int:
+    """A parameter that must be a whole number of at most nine digits, else a `Refusal` 422."""
+    text = query.get(name)
+    if text is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise Refusal(422, {"detail": f"{name} is not a whole number of at most nine digits"})
+    return int(text)
 
 
 def authenticate(request: Request[Any, Any, Any], settings: Settings) -> str:
@@ -92,16 +108,25 @@ class CuttableProtocol(HttpToolsProtocol):
 
 async def until_client_leaves(request: Request[Any, Any, Any]) -> None:
     """Hold the connection without a word until it is closed."""
-    while (await request.receive())["type"] != "http.disconnect":
+    await until_disconnected(request.receive)
+
+
+async def until_disconnected(receive: Receive) -> None:
+    """The same for those who have no `Request` yet."""
+    while (await receive())["type"] != "http.disconnect":
         pass
 
 
 async def cut(request: Request[Any, Any, Any]) -> None:
     """Reset the connection under a request: the client gets no answer and no goodbye."""
-    scope: Mapping[str, Any] = request.scope
+    reset(request.scope)
+    # Until the server has noticed, it would take a further word for a broken answer, and log it.
+    await until_client_leaves(request)
+
+
+def reset(scope: Mapping[str, Any]) -> None:
+    """Send a reset down a request's connection; the caller then waits until it is noticed."""
     transport = scope["extensions"]["emulator"]["transport"]
     no_linger = struct.pack("ii", 1, 0)
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
     transport.abort()
-    # Until the server has noticed, it would take a further word for a broken answer, and log it.
-    await until_client_leaves(request)

@@ -38,7 +38,7 @@ def unharmed(fal: Emulator) -> Iterator[None]:
         b'{"seed": ' + b"9" * 5_000 + b', "prompt": "x"}',
         b'{"prompt": ["[[fal:fail]]"]}',
         b'{"prompt": {"a": 1}}',
-        b'{"prompt": "\\u0000[[fal:slow=1]]"}',
+        b'{"prompt": "\\u0000[[fal:slow=0]]"}',
         b'{"prompt": "[[fal:]]"}',
         b'{"prompt": "[[fal:slow=' + b"9" * 400 + b']]"}',
         b'{"prompt": "[[fal:result-500=-1]]"}',
@@ -75,8 +75,8 @@ def test_an_odd_body_is_accepted_or_refused_in_so_many_words(fal: Emulator, body
         ("x-fal-tags", "k=\xe9", 200),
         ("x-fal-queue-priority", "urgent", 200),
         ("authorization", "Key \xff\xfe", 200),
-        ("authorization", "Key \t", 401),
-        ("host", "<script>", 200),
+        ("authorization", "Key", 401),
+        ("host", "<script>", 400),
     ],
 )
 def test_an_odd_header_is_taken_or_refused(
@@ -128,7 +128,7 @@ def test_an_odd_header_is_taken_or_refused(
 def test_an_odd_path_is_answered(fal: Emulator, method: str, path: str, status_code: int) -> None:
     """Each has a status that fits, a JSON body, and a request id."""
     body = b"{}" if method == "POST" else None
-    answer = fal.http.request(method, path, content=body)
+    answer = fal.http.request(method, fal.url + path, content=body)
     assert answer.status_code == status_code, answer.text
     assert answer.headers["x-fal-request-id"]
     assert isinstance(answer.json(), dict)
@@ -172,7 +172,7 @@ def test_a_body_is_bounded_wherever_it_is_sent(fal: Emulator, path: str) -> None
         b"GET / HTTP/9.9\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"POST /a/b HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
-        b"POST /a/b HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf",
+        b"POST /a/b HTTP/1.1\r\nHost: x\r\nAuthorization: Key k\r\nContent-Length: 10\r\n\r\nhalf",
         b"\r\n" * 100,
     ],
 )

@@ -27,6 +27,10 @@ _FORM: Final = "application/x-www-form-urlencoded"
 T = TypeVar("T", bound=msgspec.Struct)
 
 
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A call that takes no fields."""
+
+
 class ClockMove(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How far to move the virtual clock."""
 
@@ -131,7 +135,7 @@ def _item(job: Job, courier: Courier) -> dict[str, Any]:
 @post("/admin/reset", status_code=200)
 async def reset(request: Request[Any, Any, Any], queue: NamedDependency[JobQueue]) -> Response[Any]:
     """Forget every job; the signing key, the clock and an outage stay."""
-    await _read(request, msgspec.Struct)
+    await _read(request, Nothing)
     queue.reset()
     return _done(request, {"status": "ok"})
 

@@ -176,6 +176,8 @@ def test_media_may_be_huge(fal: Emulator) -> None:
         begin = next(pieces) + next(pieces)
         assert int(answer.headers["content-length"]) == 8 * 1024**3
     assert begin[4:8] == b"ftyp"
+    # Whoever has had enough just leaves, and nobody else has to wait.
+    assert fal.http.get("/health").status_code == 200
 
 
 def test_media_may_be_at_a_private_address(fal: Emulator) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,32 @@ from tests.fixtures.fal_emulator import IMAGE, VIDEO, Emulator, eventually, runn
 
 HOUR_SECONDS = 3600
 PRICE_PER_SECOND_USD = 0.1
+OLDER_SCHEMA = """
+CREATE TABLE jobs (
+    seq INTEGER PRIMARY KEY, request_id TEXT NOT NULL UNIQUE, gateway_request_id TEXT NOT NULL,
+    owner TEXT NOT NULL, endpoint TEXT NOT NULL, app TEXT NOT NULL, input TEXT NOT NULL,
+    tags TEXT NOT NULL, headers TEXT NOT NULL, origin TEXT NOT NULL, priority INTEGER NOT NULL,
+    status TEXT NOT NULL, error_type TEXT, answered INTEGER NOT NULL DEFAULT 0,
+    cancel_requested INTEGER NOT NULL DEFAULT 0, failed_results INTEGER NOT NULL DEFAULT 0,
+    submitted_at REAL NOT NULL, start_by REAL, started_at REAL, ends_at REAL, ended_at REAL
+);
+"""
+
+
+@pytest.fixture(scope="module")
+def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """A provider whose time stands still; its jobs take ten seconds of it."""
+    options = ("--clock", "virtual", "--job-seconds", "10", "--allow-loopback-webhooks")
+    with running(tmp_path_factory.mktemp("fal"), *options) as emulator:
+        yield emulator
 
 
 @pytest.fixture
-def fal(tmp_path: Path) -> Iterator[Emulator]:
-    """A provider whose time stands still; its jobs take ten seconds of it."""
-    options = ("--clock", "virtual", "--job-seconds", "10", "--allow-loopback-webhooks")
-    with running(tmp_path, *options) as emulator:
-        yield emulator
+def fal(provider: Emulator) -> Emulator:
+    """The same without jobs, spending or outage; nobody knows what time it is."""
+    assert provider.http.post("/admin/reset").status_code == 200
+    assert provider.http.post("/admin/outage", json={"seconds": 0}).status_code == 200
+    return provider
 
 
 def advance(fal: Emulator, seconds: float) -> None:
@@ -122,6 +142,24 @@ def test_webhooks_follow_the_clock(fal: Emulator) -> None:
     advance(fal, HOUR_SECONDS)
     eventually(lambda: fal.accepted("hooked")[0]["webhooks"][0]["state"] == "failed")
     assert fal.accepted("hooked")[0]["webhooks"][0]["last_answer"] == "the result has expired"
+
+
+def test_a_folder_of_an_older_emulator_is_taken_over(tmp_path: Path) -> None:
+    """Columns that came later are added; the jobs of before are still there."""
+    state = tmp_path / "state"
+    state.mkdir()
+    with closing(sqlite3.connect(state / "jobs.sqlite")) as database:
+        database.executescript(OLDER_SCHEMA)
+        database.execute(
+            "INSERT INTO jobs (request_id, gateway_request_id, owner, endpoint, app, input, tags,"
+            " headers, origin, priority, status, submitted_at) VALUES ('old', 'g', 'o', 'a/b',"
+            " 'a/b', '{}', '{}', '{}', 'http://x', 0, 'IN_QUEUE', 1)"
+        )
+        database.commit()
+    with running(tmp_path, "--job-seconds", "0") as fal:
+        assert fal.generate()["video"]["url"]
+        old = [job for job in fal.accepted("") if job["request_id"] == "old"]
+        assert [job["status"] for job in old] == ["COMPLETED"]
 
 
 # --- expiry --------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Generated media over HTTP: public by URL, in whole or by range (RFC 9110, section 14)."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from email.utils import formatdate
@@ -46,7 +47,9 @@ async def download(
         return Stream(body, media_type=file.content_type, headers=headers)
     if "media-huge" in asked:
         headers["content-length"] = str(_HUGE_BYTES)
-        return Stream(_endless(file.content), media_type=file.content_type, headers=headers)
+        return Stream(
+            _endless(request, file.content), media_type=file.content_type, headers=headers
+        )
     return respond_with_file(file, request.headers.get("range"), headers)
 
 
@@ -106,11 +109,14 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
     return int(match[1]), min(int(match[2]) + 1, size) if match[2] else size
 
 
-async def _endless(content: bytes) -> AsyncIterator[bytes]:
+async def _endless(request: Request[Any, Any, Any], content: bytes) -> AsyncIterator[bytes]:
     """A film that goes on in silence, until the client has had enough."""
     yield content
-    for _ in range(_HUGE_BYTES // _PIECE_BYTES):
+    for _ in range((_HUGE_BYTES - len(content)) // _PIECE_BYTES):
         yield bytes(_PIECE_BYTES)
+        # Sending to somebody who has left never waits, so nobody else would get a turn.
+        await asyncio.sleep(0)
+    await cut(request)
 
 
 async def _half(request: Request[Any, Any, Any], content: bytes) -> AsyncIterator[bytes]:

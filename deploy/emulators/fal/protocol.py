@@ -171,8 +171,7 @@ async def _answer_submit(
 async def _is_patient(request: Request[Any, Any, Any], clock: Clock, until: float) -> bool:
     """Wait until then; False when the client leaves before."""
     while clock.now() < until:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(until_client_leaves(request), clock.pause_seconds(until))
+        if await _is_left_within(clock.pause_seconds(until), request):
             return False
     return True
 

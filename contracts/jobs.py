@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from contracts.limits import ASSET_MAX_BYTES, CLAIMS_PER_REQUEST_MAX, ID_MAX_CHARACTERS
+from contracts.limits import ASSET_MAX_BYTES, ASSETS_MAX, CLAIMS_PER_REQUEST_MAX, ID_MAX_CHARACTERS
 
 DOORBELL_QUEUE: Final = "generations"
 DOORBELL_ACTOR: Final = "advance"
@@ -139,9 +139,10 @@ class RunningReport(_Report, frozen=True, kw_only=True, tag="running", forbid_un
 class SucceededReport(
     _Report, frozen=True, kw_only=True, tag="succeeded", forbid_unknown_fields=True
 ):
-    """The asset is verified and stored."""
+    """The assets are verified and stored: the first one, and what else was made."""
 
     asset: Asset
+    more: Annotated[tuple[Asset, ...], msgspec.Meta(max_length=ASSETS_MAX - 1)] = ()
     billable_units: ShortText | None = None
 
 

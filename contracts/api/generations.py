@@ -117,8 +117,8 @@ class Result(Reply, frozen=True, kw_only=True):
 class Generation(Reply, frozen=True, kw_only=True):
     """One generation with its money: `charged` less `refunded` is what it cost.
 
-    `price_line` says how the price came about; older generations have none. `media_removed_at`:
-    since then its result is no longer kept, and `result` is null.
+    `price_line` says how the price came about; older generations have none. `results` are all that
+    was made, `result` the first of them; both are empty since `media_removed_at`.
     """
 
     generation_id: str | None
@@ -138,6 +138,7 @@ class Generation(Reply, frozen=True, kw_only=True):
     attempts: int
     failure: Failure | None
     result: Result | None
+    results: tuple[Result, ...]
     cancel_requested_at: datetime | None
     media_removed_at: datetime | None
     created_at: datetime

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from contracts.api.generations import Failure, Generation, Result
+from contracts.jobs import Asset
 from contracts.problems import ProblemCode
 from ledger_service.api.call import Call
 from ledger_service.domain.generation.state import GenerationState
@@ -27,16 +28,18 @@ async def own_generation(
 
 
 async def shown_generation(call: Call, view: GenerationView) -> Generation:
-    """As the API shows it, with a fresh link to its asset while that is kept."""
-    state, link = view.state, None
+    """As the API shows it, with fresh links to its assets while they are kept."""
+    state, library = view.state, call.services.generations.library
     is_kept = state.media_removed_at is None and state.deleted_at is None
-    if state.asset is not None and is_kept:
-        link = await call.services.generations.library.link(state.asset.key, call.base_url)
-    return generation_of(view, link)
+    results = [
+        _result(asset, await library.link(asset.key, call.base_url))
+        for asset in (state.assets if is_kept else ())
+    ]
+    return generation_of(view, tuple(results))
 
 
-def generation_of(view: GenerationView, link: Link | None) -> Generation:
-    """The generation with its money; `link` serves its asset, if it has one."""
+def generation_of(view: GenerationView, results: tuple[Result, ...]) -> Generation:
+    """The generation with its money and its assets."""
     state, private = view.state, view.private or {}
     return Generation(
         generation_id=state.generation_id,
@@ -55,7 +58,8 @@ def generation_of(view: GenerationView, link: Link | None) -> Generation:
         metadata=private.get("metadata", {}),
         attempts=len(state.attempts),
         failure=_failure(state, view.ending_private),
-        result=_result(state, link),
+        result=results[0] if results else None,
+        results=results,
         cancel_requested_at=state.cancel_requested_at,
         media_removed_at=state.media_removed_at,
         created_at=state.created_at,
@@ -72,10 +76,7 @@ def _failure(state: GenerationState, private: dict[str, Any] | None) -> Failure 
     return Failure(reason=state.ending.reason, message=message, retryable=state.ending.retryable)
 
 
-def _result(state: GenerationState, link: Link | None) -> Result | None:
-    asset = state.asset
-    if asset is None or link is None:
-        return None
+def _result(asset: Asset, link: Link) -> Result:
     return Result(
         url=link.url,
         content_type=asset.content_type,

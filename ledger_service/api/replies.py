@@ -205,7 +205,7 @@ def _requested_v1(
 def _requested_v3(
     bearer: Bearer, private: Private | None, *, charged: int, debit_id: str | None
 ) -> dict[str, Any]:
-    """As before, with the quote and how the price came about."""
+    """As before, with the quote, how the price came about, and what became of all assets."""
     event = bearer.event
     assert isinstance(event, CreditsDebited | CommandAccepted)
     reply = _requested_v1(bearer, private, charged=charged, debit_id=debit_id)
@@ -213,6 +213,8 @@ def _requested_v3(
     reply["generation"] |= {
         "quote_id": event.quote_id,
         "price_line": None if line is None else _line_v3(line),
+        "results": [],
+        "media_removed_at": None,
     }
     return reply
 

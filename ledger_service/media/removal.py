@@ -72,7 +72,8 @@ async def _follow(connection: Connection) -> None:
             _log.error("media of %s: %s", generation_id, error)
             continue
         if isinstance(event, GenerationSucceeded):
-            values = (owner, generation_id, [event.asset.key], event.media_until)
+            keys = [asset.key for asset in (event.asset, *event.more)]
+            values = (owner, generation_id, keys, event.media_until)
             await connection.execute(_SQL["note"], values)
         else:
             assert isinstance(event, GenerationDeleted)

@@ -90,11 +90,16 @@ class MediaRemoved(GenerationEvent, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class GenerationSucceeded(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):
-    """The asset is verified and in our storage, until `media_until` if that is known: the debit
-    stands."""
+    """The assets are verified and in our storage, until `media_until` if that is known.
+
+    The debit stands, save for what was paid for and not delivered: that was `refunded`.
+    """
 
     attempt_id: str
     asset: Asset
+    more: tuple[Asset, ...] = ()
+    refund_id: str | None = None
+    refunded: int = 0
     billable_units: str | None = None
     media_until: datetime | None = None
 

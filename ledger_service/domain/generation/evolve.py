@@ -136,7 +136,14 @@ def _media_removed(_: GenerationState, __: MediaRemoved, at: datetime) -> dict[s
 
 
 def _succeeded(_: GenerationState, event: GenerationSucceeded, at: datetime) -> dict[str, Any]:
-    return {"status": GenerationStatus.SUCCEEDED, "asset": event.asset, "finished_at": at}
+    return {
+        "status": GenerationStatus.SUCCEEDED,
+        "asset": event.asset,
+        "more_assets": event.more,
+        "refund_id": event.refund_id,
+        "refunded": event.refunded,
+        "finished_at": at,
+    }
 
 
 def _ended(_: GenerationState, event: GenerationEnded, at: datetime) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from contracts.api.prices import OptionValue, PriceFactor, PriceLine, PriceRule
 
@@ -34,13 +35,21 @@ class Priced(msgspec.Struct, frozen=True, kw_only=True):
     defaults: dict[str, Any]
 
 
+def total_of(line: PriceLine, quantity: int) -> int:
+    """What the same would have cost in this quantity, in credits."""
+    total_millis, scale = quantity * line.unit_price_millis, MILLIS
+    for factor in line.factors:
+        total_millis *= factor.permille
+        scale *= MILLIS
+    return -(-total_millis // scale)
+
+
 def price(priced: Priced, content: Mapping[str, Any]) -> PriceLine:
     """The line for this input. Raises `Unpriced`."""
     rule, given = priced.rule, {**priced.defaults, **content}
     options: dict[str, OptionValue] = {}
     quantity = _quantity(rule, given, options)
     factors = []
-    total_millis, scale = quantity * rule.unit_price_millis, MILLIS
     for option, table in rule.factors.items():
         value = given.get(option)
         permille = table.get(word(value))
@@ -48,9 +57,7 @@ def price(priced: Priced, content: Mapping[str, Any]) -> PriceLine:
             raise Unpriced(option)
         options[option] = value
         factors.append(PriceFactor(option=option, permille=permille))
-        total_millis *= permille
-        scale *= MILLIS
-    return PriceLine(
+    line = PriceLine(
         book=priced.book,
         book_digest=priced.book_digest,
         type=rule.type,
@@ -58,8 +65,9 @@ def price(priced: Priced, content: Mapping[str, Any]) -> PriceLine:
         unit_price_millis=rule.unit_price_millis,
         options=options,
         factors=tuple(factors),
-        total=-(-total_millis // scale),
+        total=0,
     )
+    return replace(line, total=total_of(line, quantity))
 
 
 def whole_units(value: object) -> int | None:

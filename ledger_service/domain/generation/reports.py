@@ -43,7 +43,8 @@ from ledger_service.domain.events.generation import (
 )
 from ledger_service.domain.finishing import finish
 from ledger_service.domain.generation.claims import LEASE, grant_claim
-from ledger_service.domain.generation.endings import end_generation, finished
+from ledger_service.domain.generation.delivery import undelivered
+from ledger_service.domain.generation.endings import end_generation, finished, give_back
 from ledger_service.domain.generation.state import (
     Attempt,
     AttemptPhase,
@@ -184,11 +185,18 @@ def _running(context: Context, report: RunningReport) -> Outcome:
 def _succeeded(context: Context, report: SucceededReport) -> Outcome:
     if not context.is_current:
         return STALE
+    back = undelivered(context.state, report)
+    refund = give_back(context.world, context.draft, context.state, most=back)
+    if isinstance(refund, Need):
+        return refund
     retention = context.draft.policy.media_retention
     state = context.record(
         GenerationSucceeded(
             attempt_id=context.attempt.attempt_id,
             asset=report.asset,
+            more=report.more,
+            refund_id=refund.refund_id if refund else None,
+            refunded=refund.amount if refund else 0,
             billable_units=report.billable_units,
             media_until=context.draft.now + retention if retention else None,
         )

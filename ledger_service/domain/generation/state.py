@@ -65,11 +65,17 @@ class GenerationState(msgspec.Struct, frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...] = ()
     ending: Ending | None = None
     asset: Asset | None = None
+    more_assets: tuple[Asset, ...] = ()
     refund_id: str | None = None
     refunded: int = 0
     cancel_requested_at: datetime | None = None
     deleted_at: datetime | None = None
     media_removed_at: datetime | None = None
+
+    @property
+    def assets(self) -> tuple[Asset, ...]:
+        """All of them, the first one first."""
+        return () if self.asset is None else (self.asset, *self.more_assets)
 
     @property
     def wants_cancel(self) -> bool:

@@ -18,6 +18,10 @@ DOORBELL_QUEUE: Final = "generations"
 DOORBELL_ACTOR: Final = "advance"
 """The doorbell is a message to this actor with one argument: the generation's id."""
 
+PROVIDER_PAUSED: Final = "provider_paused"
+"""The reason of a submit that was held back because the provider takes none for now. Such an
+attempt never left the worker, and does not count towards the limit of attempts."""
+
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
 ShortText = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_MAX_CHARACTERS)]
 Message = Annotated[str, msgspec.Meta(max_length=2000)]

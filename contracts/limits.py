@@ -39,7 +39,8 @@ POST_WINDOW_SECONDS: Final = 3.0
 """How long after a submit claim the worker may still POST to the provider."""
 CLAIMS_PER_REQUEST_MAX: Final = 50
 ATTEMPTS_MAX: Final = 50
-"""Attempts of one generation; a further one follows only when the last was certainly not sent."""
+"""Attempts of one generation; a further one follows only when the last was certainly not sent.
+Those that a pause of the provider held back are not counted: the deadline bounds them."""
 UNREPORTED_CLAIMS_MAX: Final = 10
 """Claims in a row that no worker came back from: past it the generation is poison and fails."""
 DUE_MIN_SECONDS: Final = 2.0

@@ -2,7 +2,8 @@
 
     WorkerError
     ├── ProviderRejected      a verdict: this attempt is over, asking again gives the same answer
-    │   └── ProviderCancelled     … because we asked for it
+    │   ├── ProviderCancelled     … because we asked for it
+    │   └── ProviderRefusesUs     … to our key or account, whatever the job
     ├── ProviderUnavailable   no verdict: refused connection, silence, an unreadable answer
     └── BadSettings           the environment does not describe a worker
 
@@ -45,6 +46,16 @@ class ProviderRejected(WorkerError):
 
 class ProviderCancelled(ProviderRejected):
     """The provider ended the job because it was cancelled."""
+
+
+class ProviderRefusesUs(ProviderRejected):
+    """The provider takes nothing of us until a person mends it: a bad key, an empty account.
+
+    It says nothing about the job, which may be submitted later.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, sent=False, retryable=True)
 
 
 class ProviderUnavailable(WorkerError):

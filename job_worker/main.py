@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from dramatiq import Broker, Worker
@@ -22,11 +22,14 @@ from dramatiq.middleware import Middleware
 from contracts.client import WorkClient
 from contracts.jobs import ReportEvent, Step
 from job_worker import actors
+from job_worker.breaker import Guarded
 from job_worker.carrying import Carrier, Held
 from job_worker.doorbell import make_broker
 from job_worker.loop_thread import LoopThread
 from job_worker.media import MediaHosts, MediaStore
+from job_worker.providers.absent import AbsentProvider
 from job_worker.providers.fal import FalQueue
+from job_worker.providers.port import Provider
 from job_worker.pulling import Puller
 from job_worker.settings import Settings, read_settings
 from job_worker.steps.fetch import fetch
@@ -36,6 +39,8 @@ from job_worker.steps.submit import submit
 
 log: Final = logging.getLogger(__name__)
 
+HEALTH_SECONDS: Final = 60.0
+"""Between two health lines in the log."""
 DRAIN_SECONDS: Final = 4.0
 """How long steps may go on after SIGTERM. What is abandoned then is claimed by another worker."""
 
@@ -52,38 +57,61 @@ def boot() -> None:
     actors.declare(broker, process.answer_bell)
 
 
+def make_fal(settings: Settings) -> Provider:
+    """fal.ai, or whatever speaks its protocol."""
+    return FalQueue(
+        queue_url=settings.fal_queue_url,
+        api_url=settings.fal_api_url,
+        key=settings.fal_key.value,
+        # One for each bell that is answered, and for as many pulled generations.
+        submits_max=2 * settings.threads,
+        listing_complete=settings.provider_listing_complete,
+        media_hosts=settings.fal_media_hosts,
+    )
+
+
+PROVIDERS: Final[Mapping[str, Callable[[Settings], Provider]]] = {"fal": make_fal}
+"""Every provider that this worker can talk to, under the name that claims give it."""
+
+
 class Steps:
     """The steps with everything they need; called with a claim, it performs its step."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._listing_complete = settings.provider_listing_complete
-        self._provider = FalQueue(
-            queue_url=settings.fal_queue_url,
-            api_url=settings.fal_api_url,
-            key=settings.fal_key.value,
-            # One for each bell that is answered, and for as many pulled generations.
-            submits_max=2 * settings.threads,
-        )
-        self._media = MediaStore(settings.storage_url, MediaHosts(settings.fal_media_hosts))
+    def __init__(self, providers: Mapping[str, Provider], media: MediaStore) -> None:
+        self._providers = {name: Guarded(name, providers[name]) for name in providers}
+        self._absent = AbsentProvider()
+        self._media = media
 
     def __call__(self, held: Held) -> Awaitable[ReportEvent]:
         """Perform the one step that the claim permits."""
         claim = held.claim
-        assert claim.provider == "fal", claim.provider
+        provider: Provider = self._providers.get(claim.provider, self._absent)
         match claim.step:
             case Step.SUBMIT:
-                return submit(claim, self._provider, held.asked_at)
+                return submit(claim, provider, held.asked_at)
             case Step.POLL if claim.attempt.request_id is None:
-                return find(claim, self._provider, listing_complete=self._listing_complete)
+                return find(claim, provider)
             case Step.POLL:
-                return poll(claim, self._provider)
+                return poll(claim, provider)
             case Step.FETCH:
-                return fetch(claim, self._provider, self._media)
+                return fetch(claim, provider, self._media)
+
+    def health(self) -> str:
+        """Where the breaker of each provider stands, in one line."""
+        return "; ".join(str(provider.breaker) for provider in self._providers.values())
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._provider.close()
+        for provider in self._providers.values():
+            await provider.close()
         await self._media.close()
+
+
+def make_steps(settings: Settings) -> Steps:
+    """The steps at the providers of `PROVIDERS`; media may come from the hosts of any of them."""
+    providers = {name: make(settings) for name, make in PROVIDERS.items()}
+    hosts = tuple(host for provider in providers.values() for host in provider.media_hosts)
+    return Steps(providers, MediaStore(settings.storage_url, MediaHosts(hosts)))
 
 
 class WorkerProcess:
@@ -95,7 +123,7 @@ class WorkerProcess:
             settings.ledger_work_key.value,
             worker=f"{socket.gethostname()}:{os.getpid()}",
         )
-        self._steps = Steps(settings)
+        self._steps = make_steps(settings)
         self._carrier = Carrier(self._ledger, self._steps)
         self._bells: set[asyncio.Task[None]] = set()
         self._puller = Puller(
@@ -103,7 +131,7 @@ class WorkerProcess:
         )
         self._draining: concurrent.futures.Future[None] | None = None
         self._loop = LoopThread("steps")
-        self._pull = self._loop.start(self._puller.run())
+        self._lasting = [self._loop.start(work) for work in (self._puller.run(), self._tell())]
 
     def answer_bell(self, generation_id: str) -> None:
         """Carry a generation until it waits for something; blocks one of the queue's threads."""
@@ -114,7 +142,8 @@ class WorkerProcess:
 
     def start_draining(self) -> None:
         """Stop pulling, and give the steps that run `DRAIN_SECONDS`; returns at once."""
-        self._pull.cancel()
+        for work in self._lasting:
+            work.cancel()
         self._draining = self._loop.start(self._drain())
 
     def close(self) -> None:
@@ -132,6 +161,13 @@ class WorkerProcess:
             await self._carrier.answer_bell(generation_id)
         finally:
             self._bells.discard(task)
+
+    async def _tell(self) -> None:
+        """The health line, now and then."""
+        while True:
+            log.info("health: %s; %d bells, %d pulled",
+                     self._steps.health(), len(self._bells), self._puller.carried)  # fmt: skip
+            await asyncio.sleep(HEALTH_SECONDS)
 
     async def _drain(self) -> None:
         await asyncio.gather(self._puller.drain(DRAIN_SECONDS), self._drain_bells())

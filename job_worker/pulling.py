@@ -37,6 +37,11 @@ class Puller:
         self._busy_elsewhere = busy_elsewhere
         self._carried: set[asyncio.Task[None]] = set()
 
+    @property
+    def carried(self) -> int:
+        """Pulled generations under way."""
+        return len(self._carried)
+
     async def run(self) -> None:
         """Pull until cancelled. What is carried by then goes on; see `drain`."""
         pause_seconds = PULL_SECONDS

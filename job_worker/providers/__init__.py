@@ -1,1 +1,1 @@
-"""Adapters of generation providers: one module for each, the only places that know its protocol."""
+"""Generation providers: the port, and an adapter for each, which alone knows its protocol."""

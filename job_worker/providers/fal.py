@@ -20,6 +20,7 @@ import msgspec
 from contracts.jobs import Claim, ProviderUrls
 from job_worker.errors import ProviderRejected, ProviderUnavailable
 from job_worker.providers import fal_verdicts
+from job_worker.providers.port import Accepted, Result, Status
 
 CONNECT_TIMEOUT_SECONDS: Final = 2.0
 SUBMIT_TIMEOUT_SECONDS: Final = 10.0
@@ -40,32 +41,21 @@ _NAMESPACES: Final = frozenset({"workflows", "comfy"})
 """First path segments that belong to the application's name."""
 
 
-class Accepted(msgspec.Struct, frozen=True, kw_only=True):
-    """fal took the job. `urls` is None when its answer held the request id alone."""
-
-    request_id: str
-    urls: ProviderUrls | None
-
-
-class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a job stands: fal's own word, and whether its result can be read."""
-
-    provider_status: str
-    completed: bool
-    queue_position: int | None = None
-
-
-class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """A successful result: the URL of its first asset, and what it costs."""
-
-    asset_url: str
-    billable_units: str | None
-
-
 class FalQueue:
-    """fal's queue under one key. Raises `ProviderRejected` and `ProviderUnavailable` only."""
+    """fal's queue under one key: the port `Provider`, over HTTP."""
 
-    def __init__(self, *, queue_url: str, api_url: str, key: str, submits_max: int = 32) -> None:
+    def __init__(
+        self,
+        *,
+        queue_url: str,
+        api_url: str,
+        key: str,
+        submits_max: int = 32,
+        listing_complete: bool = False,
+        media_hosts: tuple[str, ...] = (),
+    ) -> None:
+        self.media_hosts = media_hosts
+        self.listing_complete = listing_complete
         self._queue_url = queue_url
         self._api_url = api_url
         headers = {

@@ -12,7 +12,12 @@ from typing import Any, Final
 
 import msgspec
 
-from job_worker.errors import ProviderCancelled, ProviderRejected, ProviderUnavailable
+from job_worker.errors import (
+    ProviderCancelled,
+    ProviderRefusesUs,
+    ProviderRejected,
+    ProviderUnavailable,
+)
 
 RETRYABLE_TYPES: Final = frozenset(
     {
@@ -62,10 +67,10 @@ def of_submit(
             "provider_busy", sent=False, retryable=True, retry_after_seconds=after
         )
     if status == 401:
-        return ProviderRejected("provider_key_refused", sent=False)
+        return ProviderRefusesUs("provider_key_refused")
     if status == 403:
-        # An exhausted balance looks like this: more submits would all fail, so none is retried.
-        return ProviderRejected("provider_account_locked", sent=False)
+        # An exhausted balance looks like this.
+        return ProviderRefusesUs("provider_account_locked")
     if 400 <= status < 500 and status not in _AMBIGUOUS_SUBMIT:
         error_type, message = _describe(headers, _decode(body))
         return ProviderRejected(error_type or "invalid_input", message, sent=False)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from contracts.jobs import Claim, ReportEvent, SucceededReport
 from job_worker.errors import ProviderRejected, ProviderUnavailable
 from job_worker.media import MediaStore
-from job_worker.providers.fal import FalQueue
+from job_worker.providers.port import Provider
 from job_worker.steps.reports import ended, unsettled
 
 
-async def fetch(claim: Claim, provider: FalQueue, media: MediaStore) -> ReportEvent:
+async def fetch(claim: Claim, provider: Provider, media: MediaStore) -> ReportEvent:
     """Success is a verified asset in our own storage, nothing less.
 
     A result flagged as unsafe content is one all the same: the provider made it and bills it.

@@ -7,14 +7,14 @@ from typing import Final
 
 from contracts.jobs import CancelledReport, Claim, ReportEvent, RunningReport
 from job_worker.errors import ProviderRejected, ProviderUnavailable
-from job_worker.providers.fal import FalQueue
+from job_worker.providers.port import Provider
 from job_worker.steps.reports import ended, failed, unsettled
 
 LOST_AFTER_SECONDS: Final = 120.0
 """A job this old that the provider has never heard of will not turn up any more."""
 
 
-async def poll(claim: Claim, provider: FalQueue) -> ReportEvent:
+async def poll(claim: Claim, provider: Provider) -> ReportEvent:
     """Look once. Success wins over a cancel: only the provider's own status ends a job."""
     cancel_accepted = False
     try:

@@ -16,13 +16,13 @@ from contracts.jobs import (
 )
 from contracts.limits import POST_WINDOW_SECONDS
 from job_worker.errors import ProviderRejected, ProviderUnavailable
-from job_worker.providers.fal import FalQueue
+from job_worker.providers.port import Provider
 from job_worker.steps.reports import failed
 
 log: Final = logging.getLogger(__name__)
 
 
-async def submit(claim: Claim, provider: FalQueue, asked_at: float) -> ReportEvent:
+async def submit(claim: Claim, provider: Provider, asked_at: float) -> ReportEvent:
     """POST the job if the claim still permits it, and say what is known afterwards.
 
     `asked_at` is the monotonic time (seconds) just before this claim was asked for.
@@ -34,8 +34,6 @@ async def submit(claim: Claim, provider: FalQueue, asked_at: float) -> ReportEve
     try:
         accepted = await provider.submit(claim)
     except ProviderRejected as error:
-        if error.reason in {"provider_key_refused", "provider_account_locked"}:
-            log.critical("fal refuses us: %s; every submit will fail until mended", error.reason)
         return failed(error)
     except ProviderUnavailable as error:
         if error.not_sent:

@@ -48,14 +48,14 @@ class ClaimBuilder:
             asset_key=f"{state.generation_id}/{attempt.attempt_id}",
             cancel_requested=state.wants_cancel,
             post_before=attempt.post_before if claimed.step is Step.SUBMIT else None,
-            webhook_url=self._webhook_url(state.generation_id, attempt),
+            webhook_url=self._webhook_url(offer.provider, state.generation_id, attempt),
         )
 
-    def _webhook_url(self, generation_id: str, attempt: Attempt) -> str | None:
+    def _webhook_url(self, provider: str, generation_id: str, attempt: Attempt) -> str | None:
         if not self._webhook_base_url:
             return None
         token = self._signer.sign(WEBHOOK_PURPOSE, generation_id, attempt.number)
-        path = f"/v1/webhooks/fal/{generation_id}/{attempt.number}/{token}"
+        path = f"/v1/webhooks/{provider}/{generation_id}/{attempt.number}/{token}"
         return self._webhook_base_url + path
 
 

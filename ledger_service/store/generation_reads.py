@@ -54,7 +54,8 @@ class GenerationReads:
         await self._pool.write(work)
 
     async def due(self, limit: int) -> list[tuple[str, str]]:
-        """(owner, generation id) of what is due now, the longest due first."""
+        """(owner, generation id) of what is due now: tenants in turn, of each the longest due
+        first."""
         return await self._pool.read(lambda connection: _rows(connection, "due", (limit,)))
 
     async def owner_of(self, generation_id: str) -> str | None:

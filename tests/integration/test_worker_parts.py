@@ -20,7 +20,7 @@ from contracts.limits import POST_WINDOW_SECONDS
 from job_worker.carrying import Carrier, Held
 from job_worker.doorbell import DoorbellBroker, make_broker
 from job_worker.errors import ProviderRejected, ProviderUnavailable
-from job_worker.main import Steps
+from job_worker.main import make_steps
 from job_worker.media import MediaHosts, MediaStore
 from job_worker.settings import Secret, Settings
 from tests.fixtures.services import Valkey
@@ -188,7 +188,7 @@ def test_a_late_claim_posts_nothing(ledger: StubLedger, tmp_path: Path) -> None:
     now = time.monotonic()
 
     async def submit(held: Held) -> Any:
-        return await Steps(settings)(held)
+        return await make_steps(settings)(held)
 
     late = asyncio.run(submit(Held(claim, now - POST_WINDOW_SECONDS)))
     assert (late.reason, late.sent, late.retryable) == ("not_sent_in_time", False, True)

@@ -18,7 +18,13 @@ import pytest
 import redis
 from dramatiq.brokers.redis import RedisBroker
 
-from contracts.jobs import DOORBELL_ACTOR, DOORBELL_QUEUE, SucceededReport
+from contracts.jobs import (
+    DOORBELL_ACTOR,
+    DOORBELL_QUEUE,
+    PROVIDER_PAUSED,
+    FailedReport,
+    SucceededReport,
+)
 from deploy.run.host import free_port
 from tests.fixtures.services import Process, Processes, Valkey
 from tests.fixtures.stub_ledger import (
@@ -30,6 +36,8 @@ from tests.fixtures.stub_ledger import (
 )
 
 FAL_KEY = "fal-id:fal-secret-of-tests"
+REFUSED_MAX = 4 + 8
+"""Submits that may meet a lock: those under way in four threads, and one probe for each pause."""
 DEADLINE_SECONDS = 30.0
 ROOT = Path(__file__).parents[2]
 
@@ -209,7 +217,6 @@ OUTCOMES = {
     "media-redirect": ("failed", "media_refused"),
     "media-wrong-type": ("failed", "media_invalid"),
     "submit-422": ("failed", "value_error"),
-    "submit-403": ("failed", "provider_account_locked"),
     "submit-429=1": ("succeeded", ""),
     "unknown-status": ("succeeded", ""),
     "result-500=2": ("succeeded", ""),
@@ -222,6 +229,15 @@ OUTCOMES = {
 """Each misbehaviour of the provider, and how a job must end that meets it."""
 
 
+def tried_again(job: StubJob) -> bool:
+    """Whether a submit certainly did not get there; one that was held back was none."""
+    return any(
+        isinstance(event, FailedReport) and not event.sent and event.retryable
+        for event in job.events
+        if getattr(event, "reason", "") != PROVIDER_PAUSED
+    )
+
+
 def test_every_misbehaviour_ends_in_one_outcome(bench: Bench) -> None:
     """Whatever the provider does, a job ends as it should, and is never accepted twice.
 
@@ -232,8 +248,53 @@ def test_every_misbehaviour_ends_in_one_outcome(bench: Bench) -> None:
     eventually(lambda: all(job.ended for job in jobs.values()), 60)
     assert {name: outcome_of(job) for name, job in jobs.items()} == OUTCOMES
     assert {len(bench.accepted_submits(job)) for job in jobs.values()} == {0, 1}
-    again = {name for name, job in jobs.items() if job.attempts > 1}
+    again = {name for name, job in jobs.items() if tried_again(job)}
     assert again == {"submit-429=1", "submit-502=1"}
+
+
+def account(bench: Bench, **change: bool) -> Any:
+    """Lock or refill the provider's account, or look at it."""
+    url = f"{bench.fal}/admin/account"
+    answer = httpx.post(url, json=change) if change else httpx.get(url)
+    return answer.json()
+
+
+def test_a_locked_account_holds_submits_back_until_it_is_refilled(bench: Bench) -> None:
+    """With no credits left at the provider few submits are sent, none fails for it, and what the
+    provider has already goes on; refilled, all of them are done."""
+    running = [bench.ledger.add("a slow boat [[fal:slow=3]]") for _ in range(3)]
+    worker = bench.start(nowhere())
+    assert "health: fal closed" in worker.text()
+    eventually(lambda: all(job.request_id for job in running))
+    account(bench, locked=True)
+    waiting = [bench.ledger.add() for _ in range(30)]
+    eventually(lambda: all(job.attempts > 1 for job in waiting))
+    eventually(lambda: all(job.ended for job in running))
+    assert {outcome_of(job) for job in running} == {("succeeded", "")}
+    assert {outcome_of(job) for job in waiting} == {("open", "")}
+    assert account(bench, locked=False)["submits_refused"] <= REFUSED_MAX
+    eventually(lambda: all(job.ended for job in waiting), 60)
+    assert {outcome_of(job) for job in waiting} == {("succeeded", "")}
+    assert {len(bench.accepted_submits(job)) for job in waiting} == {1}
+    changes = [line for line in worker.text().splitlines() if " fal: " in line]
+    assert "open for" in changes[0]
+    assert "(provider_account_locked)" in changes[0]
+    assert "closed after" in changes[-1]
+    assert len(changes) <= 2 * REFUSED_MAX + 2
+
+
+def test_a_job_that_alone_is_refused_does_not_hold_up_the_others(bench: Bench) -> None:
+    """A refusal that looks like a locked account, and is not: the job fails once that is clear."""
+    refused = bench.ledger.add("a boat [[fal:submit-403]]")
+    bench.start(nowhere())
+    others = []
+    while not refused.ended:
+        others.append(bench.ledger.add())
+        eventually(lambda: refused.ended or others[-1].ended)
+    eventually(lambda: all(job.ended for job in others))
+    assert outcome_of(refused) == ("failed", "provider_account_locked")
+    assert {outcome_of(job) for job in others} == {("succeeded", "")}
+    assert bench.accepted_submits(refused) == []
 
 
 def test_a_cancel_is_passed_on_and_the_provider_decides(bench: Bench) -> None:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from random import Random
 from typing import Any, Final
 
-from job_worker import carrying, pulling
+from job_worker import breaker, carrying, pulling
 from job_worker.steps import find, poll, submit
 from ledger_service import clockwork
 from ledger_service.engine import locked_lane
@@ -86,6 +86,8 @@ def virtual_time(worker: Clock, ledger: Clock, chance: Random) -> Iterator[None]
     """Modules that ask for the time, or for chance, get it from here."""
     places: list[tuple[Any, str, Any]] = [
         (carrying, "time", worker),
+        (breaker, "time", worker),
+        (breaker, "random", chance),
         (submit, "time", worker),
         (submit, "datetime", worker),
         (find, "datetime", worker),

@@ -19,7 +19,8 @@ from contracts.jobs import Asset, Claim
 from job_worker.errors import ProviderRejected, ProviderUnavailable
 from job_worker.media import MediaStore
 from job_worker.providers import fal_verdicts
-from job_worker.providers.fal import Accepted, FalQueue, Result, Status
+from job_worker.providers.fal import FalQueue
+from job_worker.providers.port import Accepted, Result, Status
 from tests.simulation.clock import VirtualLoop
 from tests.simulation.faults import Faults
 from tests.simulation.trace import Trace
@@ -131,6 +132,8 @@ class ScriptedFal(FalQueue):
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
+        self.listing_complete = provider.listing_complete
+        self.media_hosts = ()
 
     async def submit(self, claim: Claim) -> Accepted:
         """POST the job, once. What has left arrives even if its sender dies meanwhile."""

@@ -93,9 +93,7 @@ class ScriptedSteps(Steps):
     """The real steps at a scripted provider."""
 
     def __init__(self, provider: Provider) -> None:
-        self._listing_complete = provider.listing_complete
-        self._provider = ScriptedFal(provider)
-        self._media = ScriptedMedia(provider)
+        super().__init__({"fal": ScriptedFal(provider)}, ScriptedMedia(provider))
 
 
 class Worker:

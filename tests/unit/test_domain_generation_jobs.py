@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from contracts.api.generations import GenerationStatus
-from contracts.jobs import FailedReport, ReportEvent, Step, SubmittedReport
+from contracts.jobs import PROVIDER_PAUSED, FailedReport, ReportEvent, Step, SubmittedReport
 from contracts.limits import (
     ATTEMPTS_MAX,
     LEASE_SECONDS,
@@ -322,6 +322,43 @@ def test_attempts_that_never_leave_have_an_end() -> None:
     assert generation.ledger.do(generation.claim_command()).result is None
     assert generation.state.ending is not None
     assert generation.state.ending.reason == "too_many_attempts"
+    assert generation.ledger.balances().posted == 100
+
+
+def test_attempts_that_a_pause_held_back_do_not_count() -> None:
+    """A provider may be locked for as long as the deadline allows: the pause is waited for as it
+    says, does not make later waits longer, and leaves the attempts that count as many as ever."""
+    generation = paid_generation()
+    paused = FailedReport(
+        reason=PROVIDER_PAUSED, sent=False, retryable=True, retry_after_seconds=7.0
+    )
+    for _ in range(2 * ATTEMPTS_MAX):
+        assert generation.claim().step is Step.SUBMIT
+        generation.report(paused)
+        assert seconds_to_next_look(generation) == 7
+    generation.claim()
+    generation.report(NOT_SENT)
+    assert seconds_to_next_look(generation) == 2
+    for _ in range(ATTEMPTS_MAX - 1):
+        generation.claim()
+        generation.report(NOT_SENT)
+    assert not generation.status.is_final
+    assert generation.job.due_at is not None
+    generation.ledger.now = generation.job.due_at
+    assert generation.ledger.do(generation.claim_command()).result is None
+    assert generation.state.ending is not None
+    assert generation.state.ending.reason == "too_many_attempts"
+
+
+def test_a_pause_that_outlasts_the_deadline_costs_nobody_anything() -> None:
+    """Held back to the end, it is expired at its deadline and refunded."""
+    generation = paid_generation()
+    paused = FailedReport(reason=PROVIDER_PAUSED, sent=False, retryable=True)
+    for _ in range(3):
+        generation.claim()
+        generation.report(paused)
+    generation.pass_deadline()
+    assert generation.status is GenerationStatus.EXPIRED
     assert generation.ledger.balances().posted == 100
 
 

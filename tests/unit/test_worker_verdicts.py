@@ -25,8 +25,8 @@ def encoded(body: Any) -> bytes:
     ("status", "body", "reason", "retryable"),
     [
         (429, {"detail": "Too many requests."}, "provider_busy", True),
-        (401, {"detail": "invalid key credentials"}, "provider_key_refused", False),
-        (403, {"detail": "User is locked."}, "provider_account_locked", False),
+        (401, {"detail": "invalid key credentials"}, "provider_key_refused", True),
+        (403, {"detail": "User is locked."}, "provider_account_locked", True),
         (422, MODEL_ERROR, "content_policy_violation", False),
         (422, {"detail": "just a text"}, "invalid_input", False),
         (400, {"detail": "no", "error_type": "bad_request"}, "bad_request", False),

@@ -89,6 +89,6 @@ def _start_attempt(
 def _exhausted(state: GenerationState, job: Job) -> str | None:
     if job.unreported >= UNREPORTED_CLAIMS_MAX:
         return "too_many_claims"
-    if state.live_attempt is None and len(state.attempts) >= ATTEMPTS_MAX:
+    if state.live_attempt is None and state.tries >= ATTEMPTS_MAX:
         return "too_many_attempts"
     return None

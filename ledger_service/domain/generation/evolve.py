@@ -9,6 +9,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from contracts.api.generations import GenerationStatus
+from contracts.jobs import PROVIDER_PAUSED
 from ledger_service.domain.events.generation import (
     AttemptAbandoned,
     CancelRequested,
@@ -116,7 +117,8 @@ def _running(_: GenerationState, __: GenerationStarted, ___: datetime) -> dict[s
 
 def _abandoned(state: GenerationState, event: AttemptAbandoned, _: datetime) -> dict[str, Any]:
     attempts = _with(state, event.attempt_id, phase=AttemptPhase.ABANDONED)
-    return {"status": GenerationStatus.REQUESTED, "attempts": attempts}
+    paused = state.paused + (event.reason == PROVIDER_PAUSED)
+    return {"status": GenerationStatus.REQUESTED, "attempts": attempts, "paused": paused}
 
 
 def _overdue(_: GenerationState, event: DeadlinePassed, __: datetime) -> dict[str, Any]:

@@ -238,7 +238,8 @@ def _not_sent(context: Context, report: FailedReport) -> Outcome:
             reason=report.reason, retryable=report.retryable, private=context.command.private
         )
         return _end(context, ending)
-    backoff = DUE_MIN_SECONDS * 2 ** min(len(state.attempts) - 1, 5)
+    # A pause says itself how long it lasts; what comes after it need not wait for its sake.
+    backoff = DUE_MIN_SECONDS * 2 ** min(max(state.tries - 1, 0), 5)
     wait = max(report.retry_after_seconds or 0, min(backoff, DUE_MAX_SECONDS))
     context.reschedule(state, timedelta(seconds=wait), to_fetch=False)
     return context.done()

@@ -43,7 +43,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GenerationState(msgspec.Struct, frozen=True, kw_only=True):
-    """One generation."""
+    """One generation. `paused` counts attempts that were held back unsent."""
 
     generation_id: str
     owner: str
@@ -68,6 +68,7 @@ class GenerationState(msgspec.Struct, frozen=True, kw_only=True):
     more_assets: tuple[Asset, ...] = ()
     refund_id: str | None = None
     refunded: int = 0
+    paused: int = 0
     cancel_requested_at: datetime | None = None
     deleted_at: datetime | None = None
     media_removed_at: datetime | None = None
@@ -81,6 +82,11 @@ class GenerationState(msgspec.Struct, frozen=True, kw_only=True):
     def wants_cancel(self) -> bool:
         """The provider is to be asked to stop: the owner or the deadline wants it."""
         return self.cancel_requested_at is not None or self.grace_until is not None
+
+    @property
+    def tries(self) -> int:
+        """Attempts that count: those that a pause of the provider held back do not."""
+        return len(self.attempts) - self.paused
 
     @property
     def live_attempt(self) -> Attempt | None:

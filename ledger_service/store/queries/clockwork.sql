@@ -20,15 +20,29 @@ UPDATE ledger.leadership SET lease_until = clock_timestamp()
 WHERE role = $1 AND holder = $2 AND epoch = $3
 
 -- name: ring_due
--- Jobs to ring now, each with its own back-off from 2 s to 60 s, only for the leader.
+-- Jobs to ring now, each with its own back-off from 2 s to 60 s, only for the leader. Tenants take
+-- turns as in `due` of generations.sql; only what is chosen is locked.
+WITH chosen AS (
+    SELECT owner, generation_id FROM (
+        SELECT
+            owner, generation_id, due_at,
+            row_number() OVER (PARTITION BY split_part(owner, '/', 1) ORDER BY due_at) AS turn
+        FROM (
+            SELECT owner, generation_id, due_at FROM ledger.jobs
+            WHERE due_at <= statement_timestamp() AND ring_at <= statement_timestamp()
+            ORDER BY due_at LIMIT 2000
+        ) AS longest_due
+    ) AS in_turn
+    ORDER BY turn, due_at LIMIT $3
+)
+
 UPDATE ledger.jobs AS j SET
     rings = j.rings + 1,
     ring_at = clock_timestamp() + least(2 ^ least(j.rings + 1, 6), 60) * interval '1 second'
 FROM (
     SELECT owner, generation_id FROM ledger.jobs
-    WHERE due_at <= clock_timestamp() AND ring_at <= clock_timestamp()
-    ORDER BY due_at
-    LIMIT $3
+    WHERE (owner, generation_id) IN (SELECT owner, generation_id FROM chosen)
+        AND due_at <= statement_timestamp()
     FOR UPDATE SKIP LOCKED
 ) AS due
 WHERE j.owner = due.owner AND j.generation_id = due.generation_id

@@ -1,0 +1,74 @@
+"""The port to a provider: what the steps need of one, whatever protocol it speaks.
+
+An adapter is one module beside this one and one entry in `main.PROVIDERS`. It raises
+`ProviderRejected` and `ProviderUnavailable` only, and holds itself to one rule above all: **a
+submit is one POST**. It ends accepted, refused, certainly not sent, or unknown; the ledger decides
+what follows.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from contracts.jobs import Claim, ProviderUrls
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """The provider took the job. `urls` is None when its answer held the request id alone."""
+
+    request_id: str
+    urls: ProviderUrls | None = None
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a job stands: the provider's own word, and whether its result can be read."""
+
+    provider_status: str
+    completed: bool
+    queue_position: int | None = None
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """A successful result: the URL of its first asset, and what it costs."""
+
+    asset_url: str
+    billable_units: str | None = None
+
+
+class Provider(Protocol):
+    """Jobs at one provider, under one key.
+
+    `listing_complete`: whoever is not found there was certainly never accepted. `media_hosts`:
+    where its assets may come from, in the words of `media.MediaHosts`.
+    """
+
+    listing_complete: bool
+    media_hosts: tuple[str, ...]
+
+    async def submit(self, claim: Claim) -> Accepted:
+        """POST the job, once.
+
+        Raises `ProviderRejected` with `sent` false when the provider refused it,
+        `ProviderUnavailable` with `not_sent` when no byte left, and without it when the job may
+        or may not exist.
+        """
+
+    async def find(self, claim: Claim) -> str | None:
+        """The request id of a submit whose answer was lost; None when the provider knows none."""
+
+    async def status(self, claim: Claim) -> Status:
+        """Where the job stands; raises the verdict when it has failed or was cancelled, and
+        `ProviderUnavailable` (`not_found`) when nobody there knows it."""
+
+    async def cancel(self, claim: Claim) -> bool:
+        """Ask to stop the job; False when that can have no effect. Only its status tells how it
+        ended."""
+
+    async def result(self, claim: Claim) -> Result:
+        """Read a completed job's result; raises the verdict when it is a failure, and
+        `ProviderUnavailable` (`not_complete`) when there is none yet."""
+
+    async def close(self) -> None:
+        """Close every connection."""

@@ -1,0 +1,165 @@
+"""Whose due work is found first: tenants in turn, over real PostgreSQL and its indexes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import RawCursor
+
+from ledger_service.clockwork import ROLE
+from ledger_service.store.generation_reads import GenerationReads
+from ledger_service.store.pool import ReadPool
+from ledger_service.store.statements import load_statements
+from ledger_service.store.vault import Vault
+from tests.fixtures.engines import MASTER_KEY
+from tests.fixtures.services import Database
+
+pytestmark = pytest.mark.slow
+
+DUE = load_statements("generations")["due"]
+CLOCKWORK = load_statements("clockwork")
+MOST = 50
+FILL = """
+    INSERT INTO ledger.jobs (owner, generation_id, model, status, created_at, due_at, deadline,
+        epoch, fence, to_fetch, unreported, is_hinted, ring_at)
+    SELECT %(tenant)s || '/account-' || n %% 7, %(tenant)s || '-' || n, 'm', 'running', at, at,
+        at + interval '1 hour', 1, 1, false, 0, false, at
+    FROM (
+        SELECT n, clock_timestamp() + %(first)s + n * interval '1 ms' AS at
+        FROM generate_series(1, %(jobs)s) AS n
+    ) AS instants
+"""
+
+
+def fill(database: Database, tenant: str, jobs: int, *, seconds_ago: float) -> None:
+    """Jobs of one tenant that have been due for so long, or (negative) will be."""
+    values = {"tenant": tenant, "jobs": jobs, "first": timedelta(seconds=-seconds_ago)}
+    with database.connect_owner() as connection:
+        connection.execute(FILL, values)
+        connection.commit()
+
+
+def tenants(found: list[tuple[str, str]]) -> list[str]:
+    """Whose jobs they are, in order."""
+    return [owner.partition("/")[0] for owner, _ in found]
+
+
+def due(database: Database, most: int = MOST) -> list[tuple[str, str]]:
+    """What a pull is offered."""
+
+    async def scenario() -> list[tuple[str, str]]:
+        pool = ReadPool(database.url)
+        await pool.open()
+        try:
+            return await GenerationReads(pool, Vault(MASTER_KEY)).due(most)
+        finally:
+            await pool.close()
+
+    return asyncio.run(scenario())
+
+
+@pytest.fixture
+def crowded(database: Database) -> Database:
+    """One tenant with a thousand jobs that have waited longest, and two with a few."""
+    fill(database, "big", 1_000, seconds_ago=600)
+    fill(database, "small", 1, seconds_ago=5)
+    fill(database, "middle", 3, seconds_ago=60)
+    return database
+
+
+def test_a_thousand_jobs_of_one_tenant_do_not_starve_another_s_one(crowded: Database) -> None:
+    """Each turn takes one of every tenant, the longest due first; what is left goes to whoever
+    has more."""
+    order = tenants(due(crowded))
+    assert order[:3] == ["big", "middle", "small"]
+    assert Counter(order) == {"big": MOST - 4, "middle": 3, "small": 1}
+    assert order[3:7] == ["big", "middle", "big", "middle"]
+
+
+def test_a_tenant_s_own_jobs_come_in_the_order_in_which_they_are_due(crowded: Database) -> None:
+    """Fairness between tenants is none within one."""
+    mine = [generation_id for owner, generation_id in due(crowded) if owner.startswith("big/")]
+    assert mine == [f"big-{n}" for n in range(1, MOST - 3)]
+
+
+def test_what_is_not_due_is_not_found(database: Database) -> None:
+    """Nor does it keep what is due from being found."""
+    fill(database, "later", 500, seconds_ago=-3600)
+    assert due(database) == []
+    fill(database, "now", 1, seconds_ago=1)
+    assert due(database) == [("now/account-1", "now-1")]
+
+
+def test_bells_are_rung_for_tenants_in_turn(crowded: Database) -> None:
+    """A bell is the faster way in, so it must be as fair."""
+    with leading(crowded) as (connection, epoch):
+        rung = ring(connection, epoch, 20)
+        assert Counter(tenant.partition("-")[0] for tenant in rung) == {
+            "big": 16, "middle": 3, "small": 1,
+        }  # fmt: skip
+        # Each has its own back-off: the next tick rings others.
+        assert not set(rung) & set(ring(connection, epoch, 20))
+
+
+def test_a_job_that_somebody_holds_is_not_waited_for(crowded: Database) -> None:
+    """The clockwork rings past whatever is being written."""
+    with leading(crowded) as (connection, epoch), crowded.connect() as writer:
+        writer.execute("SELECT FROM ledger.jobs WHERE generation_id = 'small-1' FOR UPDATE")
+        connection.execute("SET lock_timeout = '100ms'")
+        rung = ring(connection, epoch, 20)
+    assert len(rung) == 19
+    assert "small-1" not in rung
+
+
+@pytest.mark.parametrize(("open_jobs", "due_jobs"), [(20_000, 50), (20_000, 5_000)])
+def test_finding_work_reads_a_stretch_of_the_index(
+    database: Database, open_jobs: int, due_jobs: int
+) -> None:
+    """However many generations are under way, and however long the queue is."""
+    fill(database, "later", open_jobs, seconds_ago=-3600)
+    fill(database, "big", due_jobs, seconds_ago=600)
+    with database.connect_owner(autocommit=True) as connection:
+        connection.execute("ANALYZE ledger.jobs")
+        nodes = list(plan_of(connection, DUE, [MOST]))
+    (scan,) = [node for node in nodes if node.get("Relation Name") == "jobs"]
+    assert scan["Node Type"].startswith("Index")
+    assert scan["Index Name"] == "jobs_due"
+    assert "due_at" in scan["Index Cond"]
+    assert scan["Actual Rows"] == min(due_jobs, 2_000)
+    assert scan.get("Rows Removed by Filter", 0) == 0
+
+
+def plan_of(connection: Any, query: str, values: list[Any]) -> Iterator[dict[str, Any]]:
+    """The nodes of a plan that was carried out."""
+    cursor = RawCursor(connection)
+    cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", values)
+    row = cursor.fetchone()
+    assert row is not None
+    waiting = [row[0][0]["Plan"]]
+    while waiting:
+        node = waiting.pop()
+        waiting += node.get("Plans", [])
+        yield node
+
+
+@contextmanager
+def leading(database: Database) -> Iterator[tuple[Any, int]]:
+    """A connection of the clockwork's leader, and its epoch."""
+    with psycopg.connect(database.url, autocommit=True, cursor_factory=RawCursor) as connection:
+        values = (ROLE, "test", timedelta(seconds=60))
+        row = connection.execute(CLOCKWORK["lead"].encode(), values).fetchone()
+        assert row is not None
+        yield connection, row[0]
+
+
+def ring(connection: Any, epoch: int, most: int) -> list[str]:
+    """One tick of the bell."""
+    rows = connection.execute(CLOCKWORK["ring_due"].encode(), (ROLE, epoch, most)).fetchall()
+    return [generation_id for (generation_id,) in rows]

@@ -29,7 +29,10 @@ SETS = ("run", "dev", "bench")
 OLDEST_PYTHON = (3, 11)
 _MINOR = sys.version_info[:2]
 
-FAST_TESTS = ("tests/unit", "tests/properties", "tests/simulation", "tests/test_house.py")
+FAST_TESTS = (
+    *("tests/unit", "tests/properties", "tests/simulation", "tests/modelcheck"),
+    "tests/test_house.py",
+)
 MIGRATIONS = ROOT / "ledger_service" / "store" / "migrations"
 
 

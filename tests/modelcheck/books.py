@@ -180,16 +180,13 @@ class Ledger:
 @contextmanager
 def small_limits(*, attempts_max: int, claims_max: int) -> Iterator[None]:
     """Fewer attempts and silent claims than in earnest, so that the limits are within reach."""
-    before = claims.ATTEMPTS_MAX, claims.UNREPORTED_CLAIMS_MAX
-    changed: dict[str, int] = {
-        "ATTEMPTS_MAX": attempts_max,
-        "UNREPORTED_CLAIMS_MAX": claims_max,
-    }
-    vars(claims).update(changed)
+    module = vars(claims)
+    before = {name: module[name] for name in ("ATTEMPTS_MAX", "UNREPORTED_CLAIMS_MAX")}
+    module.update(ATTEMPTS_MAX=attempts_max, UNREPORTED_CLAIMS_MAX=claims_max)
     try:
         yield
     finally:
-        vars(claims).update(ATTEMPTS_MAX=before[0], UNREPORTED_CLAIMS_MAX=before[1])
+        module.update(before)
 
 
 def events_of(kind: type[Event], events: tuple[NewEvent, ...]) -> list[NewEvent]:

@@ -154,23 +154,31 @@ class Explorer:
         kinds alone; or the one that does not."""
         alive: set[State] = set()
         for number in self._open:
-            stack = [self._states[number]]
-            came_from: dict[State, State] = {}
-            while stack:
-                state = stack.pop()
-                if state in alive or self._ledger.books[state.books].is_final:
-                    break
-                for _, kind, after in self._world.moves(state):
-                    if kind in kinds and after not in came_from:
-                        came_from[after] = state
-                        stack.append(after)
-            else:
-                return number
-            alive.add(state)
-            while state != self._states[number]:
-                state = came_from[state]
-                alive.add(state)
+            try:
+                if not self._comes_to_an_end(self._states[number], kinds, alive):
+                    return number
+            except Violation as broken:
+                raise Found(broken.rule, str(broken), [*self._path(number), broken.at]) from broken
         return list(self._open)
+
+    def _comes_to_an_end(self, start: State, kinds: frozenset[Kind], alive: set[State]) -> bool:
+        """Whether an end, or a state that is known to lead to one, can be reached; depth first.
+        The states on the way there are `alive` from then on."""
+        came_from: dict[State, State] = {}
+        stack = [start]
+        while stack:
+            state = stack.pop()
+            if state in alive or self._ledger.books[state.books].is_final:
+                while state != start:
+                    alive.add(state)
+                    state = came_from[state]
+                alive.add(start)
+                return True
+            for _, kind, after in self._world.moves(state):
+                if kind in kinds and after not in came_from:
+                    came_from[after] = state
+                    stack.append(after)
+        return False
 
     def _is_final(self, number: int) -> bool:
         return self._ledger.books[self._states[number].books].is_final

@@ -36,6 +36,7 @@ KINDS: Final = {
     "submit_refused": 0.04,
     "submit_unreachable": 0.04,
     "submit_busy": 0.08,
+    "submit_locked": 0.03,
     "submit_lost": 0.04,
     "submit_answer_lost": 0.08,
     "submit_slow": 0.1,

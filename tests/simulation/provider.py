@@ -154,6 +154,8 @@ class ScriptedFal(FalQueue):
         await provider.pause(*((3.0, 11.0) if strikes("submit_slow") else (0.02, 0.4)))
         if strikes("submit_busy"):
             raise fal_verdicts.of_submit(429, {"retry-after": "3"}, b"")
+        if strikes("submit_locked"):
+            raise fal_verdicts.of_submit(403, {}, b"")
         if strikes("submit_refused"):
             raise fal_verdicts.of_submit(422, {}, _MODEL_ERROR)
         if strikes("submit_lost"):

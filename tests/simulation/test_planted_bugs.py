@@ -242,7 +242,7 @@ def test_a_bug_that_nobody_foresaw_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     ("unverified", "judges"),
     [
         # What comes behind a batch that failed was decided on what never was.
-        ({"after": None}, {"heads", "endings", "timetable"}),
+        ({"after": None}, {"fold", "heads", "endings", "timetable"}),
         # A refusal was decided on a head that was not the newest any more.
         ({"seen": NOTHING_SEEN}, {"refusals"}),
         # A repetition that can no longer be carried out is refused, though it was done.

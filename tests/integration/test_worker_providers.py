@@ -111,12 +111,14 @@ def test_its_refusal_of_our_key_opens_its_breaker(
     ledger: StubLedger, darkroom: DarkroomServer, tmp_path: Path
 ) -> None:
     """Every provider stands behind a breaker of its own, without knowing of it."""
-    job = ledger.add("a paper boat", provider=NAME)
-    asyncio.run(work(ledger, darkroom, tmp_path, lambda: len(job.events) > 2, token="wrong"))
-    reasons = [event.reason for event in job.events if isinstance(event, FailedReport)]
-    assert reasons[:2] == ["provider_key_refused", PROVIDER_PAUSED]
-    asyncio.run(work(ledger, darkroom, tmp_path, lambda: job.ended))
-    assert outcome_of(job) == ("succeeded", "")
+    first = ledger.add("a paper boat", provider=NAME)
+    second = ledger.add("a boat behind it", provider=NAME, due_in_seconds=0.5)
+    asyncio.run(work(ledger, darkroom, tmp_path, lambda: second.events, token="wrong"))
+    reasons = [event.reason for event in (first.events[0], second.events[0])
+               if isinstance(event, FailedReport)]  # fmt: skip
+    assert reasons == ["provider_key_refused", PROVIDER_PAUSED]
+    asyncio.run(work(ledger, darkroom, tmp_path, lambda: first.ended and second.ended))
+    assert {outcome_of(first), outcome_of(second)} == {("succeeded", "")}
 
 
 def test_a_provider_that_this_worker_does_not_know_is_left_to_another(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import httpx
 import pytest
 import redis
 
 from contracts.jobs import DOORBELL_QUEUE
 from tests.fixtures.checker import check
 from tests.fixtures.customer import Customer
+from tests.fixtures.fal_emulator import lock_account
 from tests.fixtures.stack import Stack, eventually
 
 pytestmark = pytest.mark.slow
@@ -66,14 +66,14 @@ def test_provider_account_is_locked(stack: Stack, customer: Customer) -> None:
     sent in vain, and once it is refilled everything comes to the end it should."""
     customer.order_mix(10)
     eventually(lambda: submits_of(stack, customer), "some work at the provider")
-    refused_before = account(stack, locked=True)["submits_refused"]
+    refused_before = lock_account(stack.fal_url, locked=True)
     try:
         waiting = [customer.order("a paper boat") for _ in range(15)]
         time.sleep(LOCKED_SECONDS)
         statuses = customer.statuses()
         assert {statuses[order.generation_id] for order in waiting} <= {"requested", "submitting"}
     finally:
-        refused = account(stack, locked=False)["submits_refused"] - refused_before
+        refused = lock_account(stack.fal_url, locked=False) - refused_before
     customer.wait()
     log = check(stack, customer)
     # Whatever 16 threads and as many pulls had under way, then a probe for each growing pause.
@@ -86,13 +86,6 @@ def submits_of(stack: Stack, customer: Customer) -> list[dict[str, Any]]:
     """What the provider took of this customer."""
     mine = {order.generation_id for order in customer.orders}
     return [item for item in stack.submits() if item["tags"]["generation"] in mine]
-
-
-def account(stack: Stack, *, locked: bool) -> dict[str, Any]:
-    """Lock the account at the provider, or refill it; returns what it tells."""
-    url = f"{stack.fal_url}/admin/account"
-    answer: dict[str, Any] = httpx.post(url, json={"locked": locked}, trust_env=False).json()
-    return answer
 
 
 def test_provider_is_down(stack: Stack, customer: Customer) -> None:

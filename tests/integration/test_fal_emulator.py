@@ -870,24 +870,6 @@ def test_an_old_result_is_gone_but_its_media_is_not(tmp_path: Path) -> None:
         assert fal.http.get(url).status_code == 200
 
 
-def test_a_locked_account_accepts_nothing_until_it_is_refilled(tmp_path: Path) -> None:
-    """`POST /admin/account`: fal's words for an exhausted balance; what runs already goes on."""
-    with running(tmp_path, "--job-seconds", "0") as fal:
-        job = fal.submit()
-        assert fal.http.post("/admin/account", json={"locked": True}).status_code == 200
-        refused = fal.post("a boat")
-        assert refused.status_code == 403
-        assert "Exhausted balance" in refused.json()["detail"]
-        assert fal.completed(job)["status"] == "COMPLETED"
-        seen = {"locked": True, "submits_refused": 1}
-        assert fal.http.get("/admin/account").json() == seen
-        assert fal.http.post("/admin/account", json={"locked": "no"}).status_code == 400
-        assert fal.http.post("/admin/account", json={"locked": False}).json() == {
-            **seen, "locked": False,
-        }  # fmt: skip
-        fal.submit("a boat")
-
-
 def test_a_reset_forgets_every_job_and_refusal(tmp_path: Path) -> None:
     """`POST /admin/reset` makes a fresh provider; a stopped one ends with its signal's exit."""
     with running(tmp_path, "--job-seconds", "0") as fal:

@@ -26,6 +26,7 @@ from contracts.jobs import (
     SucceededReport,
 )
 from deploy.run.host import free_port
+from tests.fixtures.fal_emulator import lock_account
 from tests.fixtures.services import Process, Processes, Valkey
 from tests.fixtures.stub_ledger import (
     WORK_KEY,
@@ -252,14 +253,6 @@ def test_every_misbehaviour_ends_in_one_outcome(bench: Bench) -> None:
     assert again == {"submit-429=1", "submit-502=1"}
 
 
-def account(bench: Bench, **change: bool) -> Any:
-    """Lock or refill the provider's account, or look at it."""
-    url = f"{bench.fal}/admin/account"
-    if change:
-        return httpx.post(url, json=change, trust_env=False).json()
-    return httpx.get(url, trust_env=False).json()
-
-
 def test_a_locked_account_holds_submits_back_until_it_is_refilled(bench: Bench) -> None:
     """With no credits left at the provider few submits are sent, none fails for it, and what the
     provider has already goes on; refilled, all of them are done."""
@@ -267,13 +260,13 @@ def test_a_locked_account_holds_submits_back_until_it_is_refilled(bench: Bench) 
     worker = bench.start(nowhere())
     assert "health: fal closed" in worker.text()
     eventually(lambda: all(job.request_id for job in running))
-    account(bench, locked=True)
+    lock_account(bench.fal, locked=True)
     waiting = [bench.ledger.add() for _ in range(30)]
     eventually(lambda: all(job.attempts > 1 for job in waiting))
     eventually(lambda: all(job.ended for job in running))
     assert {outcome_of(job) for job in running} == {("succeeded", "")}
     assert {outcome_of(job) for job in waiting} == {("open", "")}
-    assert account(bench, locked=False)["submits_refused"] <= REFUSED_MAX
+    assert lock_account(bench.fal, locked=False) <= REFUSED_MAX
     eventually(lambda: all(job.ended for job in waiting), 60)
     assert {outcome_of(job) for job in waiting} == {("succeeded", "")}
     assert {len(bench.accepted_submits(job)) for job in waiting} == {1}

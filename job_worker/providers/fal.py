@@ -18,6 +18,7 @@ import httpx
 import msgspec
 
 from contracts.jobs import Claim, ProviderUrls
+from contracts.limits import ASSETS_MAX
 from job_worker.errors import ProviderRejected, ProviderUnavailable
 from job_worker.providers import fal_verdicts
 from job_worker.providers.port import Accepted, Result, Status
@@ -172,10 +173,10 @@ class FalQueue:
         if status != 200:
             raise fal_verdicts.of_result(status, headers, body)
         units = fal_verdicts.billable_units(headers)
-        asset_url = _asset_url(_object(body), claim.output)
-        if asset_url is None:
+        asset_urls = _asset_urls(_object(body), claim.output)
+        if not asset_urls:
             raise ProviderRejected("no_asset", retryable=True, billable_units=units)
-        return Result(asset_url=asset_url, billable_units=units)
+        return Result(asset_urls=asset_urls, billable_units=units)
 
     def _urls_of(self, claim: Claim) -> ProviderUrls:
         """The URLs of the submit's answer if they are on the queue's own origin, else built ones.
@@ -270,14 +271,14 @@ def _is_ours(item: Mapping[str, Any], claim: Claim) -> bool:
     )
 
 
-def _asset_url(fields: Mapping[str, Any], output: str) -> str | None:
-    """The first asset of a result; models name it `video`, `images`, `video_url` and the like."""
+def _asset_urls(fields: Mapping[str, Any], output: str) -> tuple[str, ...]:
+    """The assets of a result; models name them `video`, `images`, `video_url` and the like."""
     for candidate in (fields.get(output), fields.get(f"{output}s"), fields.get(f"{output}_url")):
-        first = candidate[0] if isinstance(candidate, list) and candidate else candidate
-        url = first.get("url") if isinstance(first, dict) else first
-        if isinstance(url, str) and url:
-            return url
-    return None
+        found = candidate if isinstance(candidate, list) else [candidate]
+        urls = [item.get("url") if isinstance(item, dict) else item for item in found]
+        if wanted := tuple([url for url in urls[:ASSETS_MAX] if isinstance(url, str) and url]):
+            return wanted
+    return ()
 
 
 def _request_id(fields: Mapping[str, Any]) -> str | None:

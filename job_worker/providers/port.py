@@ -31,9 +31,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """A successful result: the URL of its first asset, and what it costs."""
+    """A successful result: the URLs of its assets, at least one, and what it costs."""
 
-    asset_url: str
+    asset_urls: tuple[str, ...]
     billable_units: str | None = None
 
 

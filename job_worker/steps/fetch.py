@@ -1,16 +1,20 @@
-"""Fetch: read the result and copy its asset; the only way to success."""
+"""Fetch: read the result and copy its assets; the only way to success."""
 
 from __future__ import annotations
 
-from contracts.jobs import Claim, ReportEvent, SucceededReport
+import asyncio
+
+from contracts.jobs import Asset, Claim, ReportEvent, SucceededReport
+from contracts.limits import ASSETS_MAX
 from job_worker.errors import ProviderRejected, ProviderUnavailable
 from job_worker.media import MediaStore
-from job_worker.providers.port import Provider
+from job_worker.providers.port import Provider, Result
 from job_worker.steps.reports import ended, unsettled
 
 
 async def fetch(claim: Claim, provider: Provider, media: MediaStore) -> ReportEvent:
-    """Success is a verified asset in our own storage, nothing less.
+    """Success is a verified asset in our own storage, nothing less; of several, one is enough, and
+    the ledger gives back what was paid for the others.
 
     A result flagged as unsafe content is one all the same: the provider made it and bills it.
     """
@@ -18,7 +22,7 @@ async def fetch(claim: Claim, provider: Provider, media: MediaStore) -> ReportEv
     try:
         result = await provider.result(claim)
         billable_units = result.billable_units
-        asset = await media.copy(result.asset_url, claim.asset_key, claim.output)
+        first, *more = await _copy(claim, result, media)
     except ProviderRejected as error:
         # The verdict may come from the media's host, which knows nothing of the costs.
         error.billable_units = error.billable_units or billable_units
@@ -26,4 +30,25 @@ async def fetch(claim: Claim, provider: Provider, media: MediaStore) -> ReportEv
     except ProviderUnavailable as error:
         # fal re-runs a job on its own account: then it is to be polled again, not fetched.
         return unsettled(error, completed=error.reason != "not_complete")
-    return SucceededReport(asset=asset, billable_units=billable_units)
+    return SucceededReport(asset=first, more=tuple(more), billable_units=billable_units)
+
+
+async def _copy(claim: Claim, result: Result, media: MediaStore) -> list[Asset]:
+    """What can be had of the assets, at least one. Raises as `MediaStore.copy` does: when none can
+    ever be had, and when another try may do better for any of them."""
+    keys = [claim.asset_key, *[f"{claim.asset_key}-{n}" for n in range(2, ASSETS_MAX + 1)]]
+    copies = [
+        media.copy(url, key, claim.output)
+        for url, key in zip(result.asset_urls, keys, strict=False)
+    ]
+    assets, troubles = [], []
+    for outcome in await asyncio.gather(*copies, return_exceptions=True):
+        if isinstance(outcome, Asset):
+            assets.append(outcome)
+        elif isinstance(outcome, ProviderRejected):
+            troubles.append(outcome)
+        else:
+            raise outcome
+    if not assets:
+        raise troubles[0]
+    return assets

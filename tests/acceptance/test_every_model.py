@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import httpx
 import pytest
 
 from ledger_service.generations.catalogue import Catalogue
 from ledger_service.generations.document import shipped
+from tests.fixtures.checker import check_replay
 from tests.fixtures.customer import Customer
 from tests.fixtures.live import expect
 from tests.fixtures.naive_prices import least_input
@@ -51,6 +53,33 @@ def test_every_shipped_model_can_be_had(stack: Stack, customer: Customer, name: 
     assert customer.caller.balance(customer.account_id)["posted"] == (
         customer.granted - model.price
     )
+
+
+def test_images_come_together(stack: Stack, customer: Customer) -> None:
+    """Four images are four files under one generation, for four times the price of one."""
+    content = {"prompt": "four boats", "image_size": "square", "num_images": 4}
+    made = ordered(customer, "flux-dev", content)
+    assert made["status"] == "succeeded"
+    assert made["result"] == made["results"][0]
+    assert len({result["sha256"] for result in made["results"]}) == 4
+    for result in made["results"]:
+        assert hashlib.sha256(httpx.get(result["url"]).content).hexdigest() == result["sha256"]
+    assert made["price_line"]["quantity"] == 4
+    assert made["charged"] == made["price"] > 0
+    assert made["refunded"] == 0
+
+
+def test_what_was_paid_for_and_did_not_come_is_given_back(stack: Stack, customer: Customer) -> None:
+    """A film that is shorter than ordered costs what its seconds cost, by the line it was sold
+    under; the debit of the others comes back with the success, once."""
+    content = {"prompt": "half a boat [[fal:media-wrong-length]]", "duration": "8s"}
+    made = ordered(customer, "veo-3.1-lite", content)
+    assert made["status"] == "succeeded"
+    assert made["result"]["duration_seconds"] == 4
+    assert (made["charged"], made["refunded"]) == (20, 10)
+    assert made["refund_id"] is not None
+    assert customer.caller.balance(customer.account_id)["posted"] == customer.granted - 10
+    check_replay(stack)
 
 
 def test_shots_are_made_and_paid_for_one_by_one(stack: Stack, customer: Customer) -> None:

@@ -188,7 +188,7 @@ async def carry(claim: Claim, provider: FalQueue, media: MediaStore) -> Carried:
         if not isinstance(report, SubmittedReport):
             await asyncio.sleep(LOOK_PAUSE_SECONDS)
         if claim.attempt.request_id is None:
-            report = await find(claim, provider, listing_complete=True)
+            report = await find(claim, provider)
         elif isinstance(report, RunningReport) and report.completed:
             report = await fetch(claim, provider, media)
         else:
@@ -216,7 +216,13 @@ def verdict_of(report: ReportEvent) -> tuple[str, str] | None:
 
 async def carry_all(url: str, folder: Path) -> dict[str, Carried]:
     """All prompts at once: most of the time is spent waiting."""
-    provider = FalQueue(queue_url=url, api_url=f"{url}/v1", key=KEY, submits_max=len(EXPECTED))
+    provider = FalQueue(
+        queue_url=url,
+        api_url=f"{url}/v1",
+        key=KEY,
+        submits_max=len(EXPECTED),
+        listing_complete=True,
+    )
     media = MediaStore(f"file://{folder}", MediaHosts((url.removeprefix("http://"),)))
     try:
         carried = await asyncio.gather(

@@ -210,7 +210,7 @@ class ScriptedFal(FalQueue):
             raise fal_verdicts.of_result(422, {}, _MODEL_ERROR)
         if self._provider.faults.strikes("result_broken"):
             raise fal_verdicts.of_result(502, {}, b"")
-        return Result(asset_url=f"https://fal.media/{job.request_id}", billable_units="1")
+        return Result(asset_urls=(f"https://fal.media/{job.request_id}",), billable_units="1")
 
     async def _answer(self) -> None:
         await self._provider.pause()

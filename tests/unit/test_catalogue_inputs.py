@@ -64,8 +64,8 @@ def faults(model: str, content: dict[str, Any]) -> dict[str, str]:
         ("ltx-2.3-image-to-video",
          {"prompt": "x", "image_url": IMAGE_URL, "duration": 6.0},
          "/input/duration", "no price"),
-        ("flux-schnell", {"prompt": "x", "image_size": "square", "num_images": 2},
-         "/input/num_images", "maximum: 1"),
+        ("flux-schnell", {"prompt": "x", "image_size": "square", "num_images": 5},
+         "/input/num_images", "maximum: 4"),
     ],
 )  # fmt: skip
 def test_a_fault_is_told_with_its_place_and_its_rule(

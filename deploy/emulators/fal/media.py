@@ -65,19 +65,28 @@ def _video(job: Job) -> MediaFile:
         return _black_video(job)
     portrait = job.input.get("aspect_ratio") == "9:16"
     wanted = models.video_seconds(job.endpoint, job.input)
-    seconds = min(_LENGTHS_SECONDS, key=lambda length: abs(length - wanted))
-    played = seconds
+    shown = min(_LENGTHS_SECONDS, key=lambda length: (length < wanted, abs(length - wanted)))
+    played = wanted
     if "media-wrong-length" in job.directives:
-        played = max(_LENGTHS_SECONDS, key=lambda length: abs(length - seconds))
-    sample = _sample(f"{'portrait' if portrait else 'landscape'}-{played}s.mp4")
+        shown = played = max(_LENGTHS_SECONDS, key=lambda length: abs(length - wanted))
+    sample = _sample(f"{'portrait' if portrait else 'landscape'}-{shown}s.mp4")
     return MediaFile(
         name="output.mp4",
-        content=sample + _free_box(job.request_id.encode()),
+        content=_lasting(sample, played) + _free_box(job.request_id.encode()),
         content_type="video/mp4",
         width=180 if portrait else 320,
         height=320 if portrait else 180,
-        duration_seconds=seconds,
+        duration_seconds=wanted,
     )
+
+
+def _lasting(sample: bytes, seconds: int) -> bytes:
+    """The film with this length in its head: it stops early, or its last picture stays."""
+    content = sample.index(b"mvhd") + len(b"mvhd")
+    assert sample[content] == 0, "the fixtures have heads of version 0"
+    (timescale,) = struct.unpack_from(">I", sample, content + 12)
+    head = struct.pack(">I", timescale * seconds)
+    return sample[: content + 16] + head + sample[content + 20 :]
 
 
 def _black_video(job: Job) -> MediaFile:

@@ -40,8 +40,8 @@ KEY = "id:one"
 SUCCESS = ("succeeded", "")
 VERDICTS: Mapping[str, tuple[str, str]] = {
     # Refused at the door: nothing was queued, whatever may be tried later.
-    "[[fal:submit-401]]": ("refused", "provider_key_refused"),
-    "[[fal:submit-403]]": ("refused", "provider_account_locked"),
+    "[[fal:submit-401]]": ("refused, to be tried again", "provider_key_refused"),
+    "[[fal:submit-403]]": ("refused, to be tried again", "provider_account_locked"),
     "[[fal:submit-422]]": ("refused", "value_error"),
     "[[fal:submit-429]]": ("refused, to be tried again", "provider_busy"),
     # Nobody knows whether it was queued: never sent again, looked for in the listing.

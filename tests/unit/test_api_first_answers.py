@@ -218,13 +218,14 @@ LINE = (
     '"unit_price_millis":2500,"options":{"duration":"6s","loud":true},'
     '"factors":[{"option":"loud","permille":1000}],"total":15}'
 )
+MADE = ',"results":[],"media_removed_at":null'
 
 
 @pytest.mark.parametrize(
     ("event", "expected"),
     [
-        (PRICED, ORDERED % (15, 15, '"dbt_1"', '"qte_1"', LINE)),
-        (FREE, ORDERED % (0, 0, "null", "null", ',"price_line":null')),
+        (PRICED, ORDERED % (15, 15, '"dbt_1"', '"qte_1"', LINE + MADE)),
+        (FREE, ORDERED % (0, 0, "null", "null", ',"price_line":null' + MADE)),
         # What was answered before there were price lines is answered like that for ever.
         (replace(PRICED, command=ANSWER), ORDERED % (15, 15, '"dbt_1"', "null", "")),
         (replace(FREE, command=ANSWER), ORDERED % (0, 0, "null", "null", "")),

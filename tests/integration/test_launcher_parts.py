@@ -124,9 +124,15 @@ def test_a_child_that_never_starts_ends_the_run_with_its_last_words(tmp_path: Pa
     """A run that cannot be complete says why, and stops what it had started."""
     fine = sleeper("fine", "import time; time.sleep(60)")
     broken = sleeper("broken", "raise SystemExit('no such setting')")
-    script = supervisor_script(tmp_path, [fine, broken])
+    # Whoever ends within this time was never ready, however slow the machine is.
+    script = supervisor_script(tmp_path, [fine, broken], settle_seconds=15.0)
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     assert ChildFailed.__name__ in done.stderr
     assert "no such setting" in done.stderr
@@ -217,7 +223,7 @@ def test_closed_folders_stay_closed(tmp_path: Path) -> None:
     assert closed.stat().st_mode & 0o777 == 0o700
 
 
-def supervisor_script(folder: Path, commands: list[Command]) -> str:
+def supervisor_script(folder: Path, commands: list[Command], settle_seconds: float = 0.0) -> str:
     """A program that supervises `commands` and writes each one's pid to `<name>.pid`."""
     specs = [(command.name, command.args) for command in commands]
     return f"""
@@ -231,7 +237,10 @@ def note(pids):
         (folder / f"{{name}}.draft").write_text(str(pid))
         (folder / f"{{name}}.draft").rename(folder / f"{{name}}.pid")
 children = [
-    Child(command=Command(name=name, args=args, env=dict(os.environ), cwd=folder))
+    Child(
+        command=Command(name=name, args=args, env=dict(os.environ), cwd=folder),
+        settle_seconds={settle_seconds!r},
+    )
     for name, args in {specs!r}
 ]
 sys.exit(Supervisor(children, logs=folder, changed=note).run())

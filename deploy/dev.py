@@ -155,6 +155,12 @@ def demo(args: list[str]) -> None:
 
 def check(args: list[str]) -> None:
     """Everything that can be said about the code without starting a server."""
+    lint([])
+    fast_tests(args)
+
+
+def lint(args: list[str]) -> None:
+    """What can be said without running it."""
     ensure_environment("dev")
     step("ruff check", "-m", "ruff", "check", ".")
     step("ruff format", "-m", "ruff", "format", "--check", ".")
@@ -162,7 +168,6 @@ def check(args: list[str]) -> None:
     step("dependency rule", "-c", "from importlinter.cli import lint_imports_command as l; l()")
     say("squawk ...")
     run(str(VENV / "bin" / "squawk"), *(str(path) for path in sorted(MIGRATIONS.glob("*.sql"))))
-    fast_tests(args)
 
 
 def fast_tests(args: list[str]) -> None:
@@ -237,6 +242,7 @@ TARGETS: dict[str, tuple[Callable[[list[str]], None], str]] = {
     "setup": (setup, "make .venv, with the developer's tools"),
     "run": (start, "serve everything on this machine until Ctrl-C, and show the demo once"),
     "demo": (demo, "the demo once, then stop: 0 when all of it held"),
+    "lint": (lint, "lint, types, dependency rule, migrations"),
     "check": (check, "lint, types, dependency rule, migrations, fast tests"),
     "test": (all_tests, "every test, on real PostgreSQL and Valkey"),
     "test-fast": (fast_tests, "the tests that need no server"),

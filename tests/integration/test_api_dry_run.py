@@ -19,6 +19,7 @@ ALWAYS_IN_EARNEST: Final = {
     "POST /v1/quotes",  # changes nothing as it is
     "POST /v1/accounts/{account_id}/commands/{key}/void",  # reading the command is its dry run
     "POST /v1/work/claims",
+    "POST /v1/generations/{generation_id}/cancel",  # reading the generation is its dry run
     "POST /v1/generations/{generation_id}/claims",
     "POST /v1/generations/{generation_id}/reports",
     "POST /v1/webhooks/fal/{generation_id}/{attempt}/{token}",

@@ -185,14 +185,13 @@ def test_a_late_claim_posts_nothing(ledger: StubLedger, tmp_path: Path) -> None:
         processes=1,
     )
     claim = ledger.add().claim()
-    now = time.monotonic()
 
     async def submit(held: Held) -> Any:
         return await make_steps(settings)(held)
 
-    late = asyncio.run(submit(Held(claim, now - POST_WINDOW_SECONDS)))
+    late = asyncio.run(submit(Held(claim, time.monotonic() - POST_WINDOW_SECONDS)))
     assert (late.reason, late.sent, late.retryable) == ("not_sent_in_time", False, True)
-    in_time = asyncio.run(submit(Held(claim, now)))
+    in_time = asyncio.run(submit(Held(ledger.add().claim(), time.monotonic())))
     assert (in_time.reason, in_time.sent, in_time.retryable) == (
         "provider_unreachable", False, True,
     )  # fmt: skip

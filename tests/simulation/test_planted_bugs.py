@@ -180,7 +180,7 @@ def test_a_faulty_store_is_found(
 
 def test_a_failure_without_a_refund_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """No result, no charge."""
-    monkeypatch.setattr(endings, "_compensate", lambda world, draft, state: None)
+    monkeypatch.setattr(endings, "give_back", lambda world, draft, state: None)
     assert judge_of() == "refunds"
 
 

@@ -94,6 +94,20 @@ class ClaimsReply(msgspec.Struct, frozen=True, kw_only=True):
     claims: tuple[Claim, ...]
 
 
+class WorkModel(msgspec.Struct, frozen=True, kw_only=True):
+    """Who makes a model, and under which endpoint (the provider's application path)."""
+
+    model: str
+    provider: str
+    endpoint: str
+
+
+class WorkModelsReply(msgspec.Struct, frozen=True, kw_only=True):
+    """All models of the catalogue, also those that are not on offer."""
+
+    items: tuple[WorkModel, ...]
+
+
 class Asset(msgspec.Struct, frozen=True, kw_only=True):
     """A verified copy of the provider's asset in our storage."""
 

@@ -9,10 +9,19 @@
     errors.py     what can go wrong, two classes    transport.py  one call: time limit, retries
     ledger.py     calls of an app's backend         work.py       calls of the job worker
     holds.py      holds, clawbacks                  operating.py  what operators do
+    audit.py      the log, for those who follow it
 """
 
+from contracts.client.audit import AuditClient
 from contracts.client.errors import LedgerError, LedgerRejected, LedgerUnavailable
 from contracts.client.ledger import LedgerClient
 from contracts.client.work import WorkClient
 
-__all__ = ["LedgerClient", "LedgerError", "LedgerRejected", "LedgerUnavailable", "WorkClient"]
+__all__ = [
+    "AuditClient",
+    "LedgerClient",
+    "LedgerError",
+    "LedgerRejected",
+    "LedgerUnavailable",
+    "WorkClient",
+]

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from contracts.client.transport import CONNECTIONS_MAX, Client, segment
-from contracts.jobs import Claim, ClaimsReply, ClaimsRequest, ReportReply, ReportRequest
+from contracts.jobs import (
+    Claim,
+    ClaimsReply,
+    ClaimsRequest,
+    ReportReply,
+    ReportRequest,
+    WorkModel,
+    WorkModelsReply,
+)
 
 
 class WorkClient(Client):
@@ -38,3 +46,8 @@ class WorkClient(Client):
         """
         path = f"/v1/generations/{segment(generation_id)}/reports"
         return await self._transport.call("POST", path, ReportReply, body=report, repeatable=True)
+
+    async def models(self) -> tuple[WorkModel, ...]:
+        """Who makes what: every model of the catalogue, with its provider and endpoint."""
+        reply = await self._transport.call("GET", "/v1/work/models", WorkModelsReply)
+        return reply.items

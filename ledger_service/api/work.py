@@ -17,10 +17,11 @@ from contracts.jobs import (
     ReportRequest,
     RunningReport,
     Step,
+    WorkModelsReply,
 )
 from contracts.problems import ProblemCode
 from ledger_service.api.call import Call
-from ledger_service.api.endpoint import post
+from ledger_service.api.endpoint import get, post
 from ledger_service.api.http_reply import HttpReply, json_reply
 from ledger_service.domain.commands import ClaimGeneration, ReportGeneration
 from ledger_service.domain.generation.state import Claimed, Reported
@@ -30,7 +31,7 @@ log: Final = logging.getLogger(__name__)
 
 
 class WorkController(Controller):
-    """`/v1/work/claims`, and claims and reports of one generation."""
+    """`/v1/work/…`, and claims and reports of one generation."""
 
     path = "/v1"
     tags = ("Work",)
@@ -52,6 +53,16 @@ class WorkController(Controller):
             return_exceptions=True,
         )
         return json_reply(ClaimsReply(claims=tuple(_granted(claims))))
+
+    @get(
+        "/work/models",
+        scope=Scope.WORK,
+        reply=WorkModelsReply,
+        summary="List models with their providers",
+    )
+    async def list_work_models(self, call: Call) -> HttpReply:
+        """Who makes each model, and under which endpoint: where to look for what was submitted."""
+        return json_reply(WorkModelsReply(items=call.services.generations.catalogue.makers()))
 
     @post(
         "/generations/{generation_id:str}/claims",

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from contracts.api.generations import Model
 from contracts.api.prices import PriceLine
+from contracts.jobs import WorkModel
 from contracts.problems import FieldError, ProblemCode
 from ledger_service.domain.generation.pricing import Priced, Unpriced, price
 from ledger_service.errors import Rejected
@@ -76,6 +77,13 @@ class Catalogue:
         """All models in the order in which they are shown: what cannot be had comes last."""
         shown = [self.model(name, switches) for name in self._offers]
         return tuple(sorted(shown, key=lambda model: not model.available))
+
+    def makers(self) -> tuple[WorkModel, ...]:
+        """Who makes each model, on offer or not."""
+        return tuple(
+            WorkModel(model=name, provider=offer.provider, endpoint=offer.endpoint)
+            for name, offer in self._offers.items()
+        )
 
     def model(self, name: str, switches: Switches = UNTOUCHED) -> Model:
         """A model as it is offered now. Raises `Rejected` (`model_not_found`)."""

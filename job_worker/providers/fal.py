@@ -8,8 +8,7 @@ or refused, or unknown; the ledger decides what follows.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
@@ -21,7 +20,19 @@ from contracts.jobs import Claim, ProviderUrls
 from contracts.limits import ASSETS_MAX
 from job_worker.errors import ProviderRejected, ProviderUnavailable
 from job_worker.providers import fal_verdicts
-from job_worker.providers.port import Accepted, Result, Status
+from job_worker.providers.fal_listing import (
+    ENDPOINTS_MAX,
+    LISTING_PATH,
+    attempt_seed,
+    cursor_of,
+    is_ours,
+    items_of,
+    listed,
+    request_id_of,
+    shows_tags,
+    takes_seed,
+)
+from job_worker.providers.port import Accepted, Listed, Result, Status
 
 CONNECT_TIMEOUT_SECONDS: Final = 2.0
 SUBMIT_TIMEOUT_SECONDS: Final = 10.0
@@ -34,10 +45,11 @@ MEDIA_LIFE_SECONDS: Final = 3 * 24 * 3600
 LISTING_BEFORE: Final = timedelta(seconds=60)
 LISTING_AFTER: Final = timedelta(seconds=120)
 """The stretch of the listing, around the attempt's start, that a lost submit is looked for in."""
-LISTING_PAGES_MAX: Final = 10
+FIND_PAGES_MAX: Final = 10
+LISTING_PAGE_ITEMS: Final = 50
+LISTING_PAGES_MAX: Final = 20_000
+"""Of a whole listing: a million requests, more than a comparison should hold."""
 
-_TAKES_SEED: Final = ("fal-ai/veo3.1", "fal-ai/flux/", "fal-ai/wan")
-"""Endpoints whose input has an optional `seed`, by prefix."""
 _NAMESPACES: Final = frozenset({"workflows", "comfy"})
 """First path segments that belong to the application's name."""
 
@@ -100,7 +112,7 @@ class FalQueue:
         if not 200 <= status < 300:
             raise fal_verdicts.of_submit(status, headers, body)
         fields = _object(body)
-        request_id = _request_id(fields)
+        request_id = request_id_of(fields)
         if request_id is None:
             raise ProviderUnavailable("unreadable")
         return Accepted(request_id=request_id, urls=_urls(fields))
@@ -117,17 +129,52 @@ class FalQueue:
             "end": _instant(started_at + LISTING_AFTER),
             "expand": "payloads",
         }
-        for _ in range(LISTING_PAGES_MAX):
-            page = await self._read_object(f"{self._api_url}/models/requests/by-endpoint", query)
-            items = page.get("items")
-            for item in items if isinstance(items, list) else []:
-                if isinstance(item, dict) and _is_ours(item, claim):
-                    return _request_id(item)
-            cursor = page.get("next_cursor")
-            if not isinstance(cursor, str) or not cursor:
+        for _ in range(FIND_PAGES_MAX):
+            page = await self._read_object(self._api_url + LISTING_PATH, query)
+            for item in items_of(page):
+                if is_ours(item, claim):
+                    return request_id_of(item)
+            cursor = cursor_of(page)
+            if cursor is None:
                 return None
             query["cursor"] = cursor
         raise ProviderUnavailable("listing_too_long")
+
+    def mark_of(self, attempt_id: str) -> str:
+        """The seed that was sent with the attempt, where its endpoint takes one."""
+        return str(attempt_seed(attempt_id))
+
+    async def list_requests(
+        self, endpoints: Sequence[str], since: datetime, until: datetime
+    ) -> AsyncIterator[Listed]:
+        """All requests to these endpoints sent from `since` on and before `until`, in any order;
+        one may come twice, since new ones push the pages on."""
+        for start in range(0, len(endpoints), ENDPOINTS_MAX):
+            query = {
+                "endpoint_id": ",".join(endpoints[start : start + ENDPOINTS_MAX]),
+                "start": _instant(since),
+                "end": _instant(until),
+                "limit": str(LISTING_PAGE_ITEMS),
+            }
+            for _ in range(LISTING_PAGES_MAX):
+                page = await self._listing_page(query)
+                for item in items_of(page):
+                    yield listed(item)
+                cursor = cursor_of(page)
+                if cursor is None:
+                    break
+                query["cursor"] = cursor
+            else:
+                raise ProviderUnavailable("listing_too_long")
+
+    async def _listing_page(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """A page; with what was sent, which may be large, only where tags do not tell whose it
+        is."""
+        page = await self._read_object(self._api_url + LISTING_PATH, query)
+        if all(shows_tags(item) for item in items_of(page)):
+            return page
+        with_inputs = {**query, "expand": "payloads"}
+        return await self._read_object(self._api_url + LISTING_PATH, with_inputs)
 
     async def status(self, claim: Claim) -> Status:
         """Ask where the job stands; raises the verdict when it has failed or was cancelled."""
@@ -234,15 +281,10 @@ async def _read_bounded(response: httpx.Response) -> bytes:
     return bytes(body)
 
 
-def attempt_seed(attempt_id: str) -> int:
-    """The 31-bit seed that marks an attempt where the listing shows no tags."""
-    return int.from_bytes(hashlib.sha256(attempt_id.encode()).digest()[:4], "big") >> 1
-
-
 def _submit_input(claim: Claim) -> dict[str, Any]:
     # Synchronous mode returns the media inline as base64, which we neither want nor could bound.
     given = {name: value for name, value in claim.input.items() if name != "sync_mode"}
-    if "seed" not in given and claim.endpoint.startswith(_TAKES_SEED):
+    if "seed" not in given and takes_seed(claim.endpoint):
         given["seed"] = attempt_seed(claim.attempt.attempt_id)
     return given
 
@@ -258,19 +300,6 @@ def _submit_headers(claim: Claim) -> dict[str, str]:
     }
 
 
-def _is_ours(item: Mapping[str, Any], claim: Claim) -> bool:
-    attempt_id, tags = claim.attempt.attempt_id, item.get("tags")
-    if isinstance(tags, dict) and "attempt" in tags:
-        return bool(tags["attempt"] == attempt_id)
-    sent_input = item.get("json_input")
-    we_chose_it = "seed" not in claim.input and claim.endpoint.startswith(_TAKES_SEED)
-    return (
-        we_chose_it
-        and isinstance(sent_input, dict)
-        and sent_input.get("seed") == attempt_seed(attempt_id)
-    )
-
-
 def _asset_urls(fields: Mapping[str, Any], output: str) -> tuple[str, ...]:
     """The assets of a result; models name them `video`, `images`, `video_url` and the like."""
     for candidate in (fields.get(output), fields.get(f"{output}s"), fields.get(f"{output}_url")):
@@ -279,13 +308,6 @@ def _asset_urls(fields: Mapping[str, Any], output: str) -> tuple[str, ...]:
         if wanted := tuple([url for url in urls[:ASSETS_MAX] if isinstance(url, str) and url]):
             return wanted
     return ()
-
-
-def _request_id(fields: Mapping[str, Any]) -> str | None:
-    request_id = fields.get("request_id")
-    if isinstance(request_id, str) and 1 <= len(request_id) <= 128 and "\x00" not in request_id:
-        return request_id
-    return None
 
 
 def _urls(fields: Mapping[str, Any]) -> ProviderUrls | None:

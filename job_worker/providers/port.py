@@ -8,7 +8,9 @@ what follows.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -35,6 +37,28 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     asset_urls: tuple[str, ...]
     billable_units: str | None = None
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """A request as the provider's own listing shows it.
+
+    `ended_at` and `status_code` (an HTTP one) are null while it runs. The ids are those of its
+    tags, if it shows any; `mark` is what else may tell whose it is, see `Lists.mark_of`.
+    """
+
+    request_id: str
+    endpoint: str
+    sent_at: datetime
+    ended_at: datetime | None = None
+    status_code: int | None = None
+    generation_id: str | None = None
+    attempt_id: str | None = None
+    mark: str | None = None
+
+    @property
+    def was_made(self) -> bool:
+        """It ended with a result, which is what providers bill."""
+        return self.status_code is not None and 200 <= self.status_code < 300
 
 
 class Provider(Protocol):
@@ -72,3 +96,17 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Close every connection."""
+
+
+@runtime_checkable
+class Lists(Protocol):
+    """What a provider may offer besides: a listing of all that was submitted under our key."""
+
+    def mark_of(self, attempt_id: str) -> str:
+        """What marks the requests of an attempt where the listing shows no tags."""
+
+    def list_requests(
+        self, endpoints: Sequence[str], since: datetime, until: datetime
+    ) -> AsyncIterator[Listed]:
+        """All requests to these endpoints that were sent in a stretch of time, in any order; one
+        may come twice. Raises `ProviderUnavailable`."""

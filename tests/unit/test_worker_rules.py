@@ -16,8 +16,8 @@ from job_worker.providers.fal import (
     CONNECT_TIMEOUT_SECONDS,
     SUBMIT_TIMEOUT_SECONDS,
     FalQueue,
-    attempt_seed,
 )
+from job_worker.providers.fal_listing import attempt_seed
 from job_worker.settings import read_settings
 from job_worker.steps.find import SETTLED_AFTER_SECONDS
 

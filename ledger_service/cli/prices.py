@@ -1,27 +1,33 @@
-"""`prices`: show the price book, or what past generations would have cost under another one."""
+"""`prices`: show the price book, what past generations would have cost under another one, and what
+they brought in and cost."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import psycopg
 
 from ledger_service.errors import RefusedToStart, Unavailable
 from ledger_service.generations.catalogue import Catalogue
 from ledger_service.generations.document import Document, load_document
+from ledger_service.generations.margins import Margin, Margins, account_for
 from ledger_service.generations.repricing import Sum, reprice, total_of
 from ledger_service.settings import Settings, read_settings
 from ledger_service.store.vault import Vault
 
 _NAME_WIDTH = 32
+_MICROS = 1_000_000
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Declare the command and its two verbs."""
+    """Declare the command and its three verbs."""
     parser = commands.add_parser("prices", help="show prices, or try other ones on the past")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     show = verbs.add_parser("show", help="the catalogue's prices")
@@ -33,6 +39,13 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     simulate.add_argument("--file", type=Path, required=True, help="a catalogue with new prices")
     simulate.add_argument("--since", metavar="DATE", help="2030-01-31, or with a time and offset")
     simulate.set_defaults(run=run_simulate)
+    margin = verbs.add_parser(
+        "margin", help="what past generations brought in and cost; changes nothing"
+    )
+    margin.add_argument("--file", type=Path, help="costs of this catalogue (CATALOGUE_FILE)")
+    margin.add_argument("--since", metavar="DATE", help="2030-01-31, or with a time and offset")
+    margin.add_argument("--json", action="store_true", help="print it as JSON, in millionths")
+    margin.set_defaults(run=run_margin)
 
 
 def run_show(options: argparse.Namespace) -> int:
@@ -69,6 +82,22 @@ def run_simulate(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_margin(options: argparse.Namespace) -> int:
+    """Add up the past, with the serving role's rights."""
+    document = load_document(str(options.file) if options.file else _catalogue_file())
+    since = _instant(options.since) if options.since else None
+    try:
+        margins = asyncio.run(_account(read_settings(), document, since))
+    except psycopg.OperationalError as error:
+        raise Unavailable(f"the database: {error}") from None
+    if options.json:
+        print(msgspec.json.encode(margins).decode())
+        return 0
+    _print_head(document)
+    print("\n".join(_margin_lines(margins)))
+    return 0
+
+
 def _catalogue_file() -> str:
     """Prices can be shown where there is no database, and so no settings."""
     return os.environ.get("CATALOGUE_FILE", "")
@@ -80,6 +109,14 @@ async def _simulate(settings: Settings, document: Document, since: datetime | No
     )
     async with await connect as connection:
         return await reprice(connection, Vault(settings.master_key()), Catalogue(document), since)
+
+
+async def _account(settings: Settings, document: Document, since: datetime | None) -> Margins:
+    connect = psycopg.AsyncConnection.connect(
+        settings.database_url, autocommit=True, connect_timeout=5
+    )
+    async with await connect as connection:
+        return await account_for(connection, document, since)
 
 
 def _instant(text: str) -> datetime:
@@ -101,3 +138,48 @@ def _print_sum(found: Sum) -> None:
         + "".join(f"{number:>12}" for number in numbers)
         + f"{found.difference:>+12}"
     )
+
+
+def _margin_lines(margins: Margins) -> Iterator[str]:
+    titles = ("generations", "charged", "refunded", "units", "revenue", "cost", "margin")
+    yield f"{'model':<{_NAME_WIDTH}}" + "".join(f"{title:>14}" for title in titles)
+    for found in (*margins.models, margins.total):
+        yield _margin_line(found)
+    if margins.ours:
+        yield f"{'our cost':<{_NAME_WIDTH}}{'generations':>14}{'units':>14}{'cost':>14}  why"
+    for own in margins.ours:
+        cost = "open" if own.cost_micros is None else _money(own.cost_micros)
+        counts = f"{own.generations:>14}{own.units:>14}{cost:>14}"
+        yield f"{own.model:<{_NAME_WIDTH}}{counts}  {own.reason}"
+    yield from _remarks(margins.total)
+
+
+def _margin_line(found: Margin) -> str:
+    revenue = sum(found.revenue_micros.values()) if len(found.revenue_micros) <= 1 else None
+    money = "".join(
+        f"{'-' if micros is None else _money(micros):>14}"
+        for micros in (revenue, found.cost_micros, found.margin_micros)
+    )
+    units = "" if found.units is None else found.units
+    counts = f"{found.generations:>14}{found.charged:>14}{found.refunded:>14}{units:>14}"
+    return f"{found.model:<{_NAME_WIDTH}}{counts}{money}"
+
+
+def _remarks(total: Margin) -> Iterator[str]:
+    """What the figures leave out."""
+    if len(total.revenue_micros) > 1:
+        shown = ", ".join(
+            f"{currency or 'without one'} {_money(micros)}"
+            for currency, micros in total.revenue_micros.items()
+        )
+        yield f"revenue came in several currencies and makes no sum: {shown}"
+    if total.unpriced:
+        yield f"{total.unpriced} credits brought in nothing: from lots without a cost, or on credit"
+    if total.uncosted:
+        yield f"{total.uncosted} generations: their models have no unit_cost_micros, so no margin"
+    if total.units_assumed:
+        yield f"{total.units_assumed} generations: the provider told no units, those sold are taken"
+
+
+def _money(micros: int) -> str:
+    return f"{Decimal(micros) / _MICROS:.4f}"

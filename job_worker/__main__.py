@@ -1,4 +1,5 @@
-"""``python -m job_worker``: run Dramatiq's worker in the foreground, with every limit explicit."""
+"""``python -m job_worker``: run Dramatiq's worker in the foreground, with every limit explicit; or
+``python -m job_worker reconcile``: compare what ledger, provider and storage say."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Final
 
 from contracts.jobs import DOORBELL_QUEUE
 from job_worker.errors import BadSettings
+from job_worker.reconciling import arguments
 from job_worker.settings import VARIABLES, Settings, read_settings
 
 SHUTDOWN_TIMEOUT_SECONDS: Final = 8.0
@@ -20,17 +22,25 @@ RESTART_DELAY_SECONDS: Final = 2.0
 
 
 def main() -> int:
-    """Run until SIGTERM; 0 after an orderly stop, 2 when the environment is not a worker's."""
+    """Run until SIGTERM; 0 after an orderly stop, 2 when the environment is not a worker's. Of a
+    comparison it is the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m job_worker",
         description="Carry generations through the provider. Settings come from the environment:",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="\n".join(f"  {name:26} {meaning}" for name, meaning in VARIABLES.items()),
     )
-    parser.parse_args()
+    commands = parser.add_subparsers(dest="command", metavar="[COMMAND]", help="none: the worker")
+    arguments.add_to(commands)
+    options = parser.parse_args()
     if not __debug__:
         print("refusing to start under -O: assertions guard against bugs", file=sys.stderr)
         return 2
+    if options.command == "reconcile":
+        # Only now: it imports Dramatiq, whose settings the worker has to make first.
+        from job_worker.reconciling import command
+
+        return command.run(options, os.environ)
     try:
         settings = read_settings(os.environ)
     except BadSettings as error:

@@ -5,6 +5,7 @@
     │   ├── ProviderCancelled     … because we asked for it
     │   └── ProviderRefusesUs     … to our key or account, whatever the job
     ├── ProviderUnavailable   no verdict: refused connection, silence, an unreadable answer
+    ├── SideUnreadable        a comparison lacks one of its sides
     └── BadSettings           the environment does not describe a worker
 
 The ledger's two, `LedgerRejected` and `LedgerUnavailable`, come from `contracts.client`. Each error
@@ -65,6 +66,15 @@ class ProviderUnavailable(WorkerError):
         super().__init__(reason)
         self.reason = reason
         self.not_sent = not_sent
+
+
+class SideUnreadable(WorkerError):
+    """A side of a comparison (`ledger`, `provider` or `storage`) that could not be read."""
+
+    def __init__(self, side: str, reason: str) -> None:
+        super().__init__(f"the {side} could not be read: {reason}")
+        self.side = side
+        self.reason = reason
 
 
 class BadSettings(WorkerError):

@@ -69,7 +69,7 @@ class MediaStore:
 
     def __init__(self, storage_url: str, hosts: MediaHosts) -> None:
         self._hosts = hosts
-        self._store = _open_store(storage_url)
+        self._store = open_store(storage_url, mkdir=True)
         self._copies = asyncio.Semaphore(COPIES_MAX)
         # No key in its headers: media are public, and the key is for the queue alone.
         self._client = httpx.AsyncClient(
@@ -204,8 +204,10 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _open_store(storage_url: str) -> Any:
+def open_store(storage_url: str, *, mkdir: bool) -> Any:
+    """The storage behind `file:///…` or `s3://…`. Raises `obstore.exceptions.BaseError` for a
+    folder that is not there, unless `mkdir` has it made."""
     parts = urlsplit(storage_url)
     if parts.scheme == "file":
-        return LocalStore(parts.path, mkdir=True)
+        return LocalStore(parts.path, mkdir=mkdir)
     return from_url(storage_url)

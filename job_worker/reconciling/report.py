@@ -1,0 +1,97 @@
+"""What a comparison has found."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+Example = dict[str, Any]
+
+
+class Drift(enum.StrEnum):
+    """What may be wrong; `MEANINGS` has each in words."""
+
+    UNKNOWN_REQUEST = "unknown_request"
+    ABANDONED_REQUEST = "abandoned_request"
+    REFUNDED_REQUEST = "refunded_request"
+    LATE_SUCCESS = "late_success"
+    REPEATED_SUBMIT = "repeated_submit"
+    UNLISTED_ATTEMPT = "unlisted_attempt"
+    MISSING_FILE = "missing_file"
+    WRONG_SIZE = "wrong_size"
+    FOREIGN_FILE = "foreign_file"
+    UNREMOVED_FILE = "unremoved_file"
+
+
+MEANINGS: Final[Mapping[Drift, str]] = {
+    Drift.UNKNOWN_REQUEST: "bears our tags at the provider, and no attempt of the ledger knows it",
+    Drift.ABANDONED_REQUEST: "is at the provider, though the attempt was held for never sent",
+    Drift.REFUNDED_REQUEST: "was or is being made by the provider, and refunded: our cost",
+    Drift.LATE_SUCCESS: "succeeded after its end, and was booked as our cost",
+    Drift.REPEATED_SUBMIT: "one attempt, submitted more than once",
+    Drift.UNLISTED_ATTEMPT: "was submitted, and the provider does not list it",
+    Drift.MISSING_FILE: "is the result of a success, and not in the storage",
+    Drift.WRONG_SIZE: "has another size in the storage than in the ledger",
+    Drift.FOREIGN_FILE: "is in the storage, and no generation's result",
+    Drift.UNREMOVED_FILE: "is in the storage, though its removal was recorded",
+}
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of drift: how often, and the first few."""
+
+    drift: Drift
+    count: int
+    examples: tuple[Example, ...]
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole comparison, of what happened from `since` on and before `until`.
+
+    `unmarked` requests bear nothing that says whose they are: another application's under the same
+    key, or ours to an endpoint that takes no mark. `unconfirmed` attempts are missing from a
+    listing that is not known to be complete. Neither is drift.
+    """
+
+    since: datetime
+    until: datetime
+    generations: int
+    attempts: int
+    requests: int
+    files: int
+    unmarked: int
+    unconfirmed: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def drifts(self) -> bool:
+        """Something has to be looked at."""
+        return bool(self.findings)
+
+
+class Collector:
+    """Counts what is found and keeps the first examples of each kind."""
+
+    def __init__(self, examples_max: int) -> None:
+        self._examples_max = examples_max
+        self._counts: dict[Drift, int] = {}
+        self._examples: dict[Drift, list[Example]] = {}
+
+    def add(self, drift: Drift, **example: Any) -> None:
+        """One more of a kind."""
+        self._counts[drift] = self._counts.get(drift, 0) + 1
+        kept = self._examples.setdefault(drift, [])
+        if len(kept) < self._examples_max:
+            kept.append({name: value for name, value in example.items() if value is not None})
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What there is, in the order of the kinds."""
+        return tuple(
+            Finding(drift=drift, count=self._counts[drift], examples=tuple(self._examples[drift]))
+            for drift in Drift
+            if drift in self._counts
+        )

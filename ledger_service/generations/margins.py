@@ -189,10 +189,9 @@ def _add_revenue(margin: Margin, made: Made) -> None:
         kept = piece.amount - given_back
         if cost.unit_cost_micros is None:
             margin.unpriced += kept
-        elif kept:
+        elif earned := kept * cost.unit_cost_micros:  # what was given away has no currency
             currency = cost.currency or NO_CURRENCY
-            earned = margin.revenue_micros.get(currency, 0) + kept * cost.unit_cost_micros
-            margin.revenue_micros[currency] = earned
+            margin.revenue_micros[currency] = margin.revenue_micros.get(currency, 0) + earned
 
 
 def _bills(made: Made) -> Iterator[Bill]:

@@ -81,6 +81,8 @@ def studio(live: LiveLedger) -> Studio:
     assert expect(200, made.hand.report(late, SUCCEEDED | {"billable_units": "8.0"}))["accepted"]
     image = ASSET | {"content_type": "image/png"}
     made.make("bob", SUCCEEDED | {"asset": image}, FLUX, image_size="square")  # 1, of a promotion
+    made.caller.grant("kim", 1, unit_cost_micros=0)
+    made.make("kim", SUCCEEDED | {"asset": image}, FLUX, image_size="square")  # 1, of a gift
     return made
 
 
@@ -111,10 +113,11 @@ def test_the_figures_are_those_made_by_hand(
         "revenue_micros": {"USD": 400_000 + 440_000 + 400_000 + 200_000},
         "margin_micros": 1_440_000 - 1_000_000,
     }
-    assert (flux["charged"], flux["unpriced"], flux["units_assumed"], flux["uncosted"]) == (1,) * 4
+    assert (flux["charged"], flux["unpriced"]) == (2, 1)
+    assert (flux["units"], flux["units_assumed"], flux["uncosted"]) == ("2", 2, 2)
     assert (flux["cost_micros"], flux["revenue_micros"], flux["margin_micros"]) == (None, {}, None)
     total = told["total"]
-    assert (total["generations"], total["charged"], total["refunded"]) == (8, 141, 70)
+    assert (total["generations"], total["charged"], total["refunded"]) == (9, 142, 70)
     assert (total["cost_micros"], total["margin_micros"]) == (1_000_000, 440_000)
     assert told["ours"] == [
         {"reason": "billed_failure", "model": LITE, "generations": 1, "units": "4",
@@ -132,8 +135,8 @@ def test_people_read_money_and_what_is_missing_in_it(
     env = live.process.command.env
     printed = processes.run("ledger_service", "prices", "margin", env=env)
     rows = {line.split()[0]: line.split()[1:] for line in printed.splitlines()[2:]}
-    assert rows["total"] == ["8", "141", "70", "1.4400", "1.0000", "0.4400"]
-    assert rows[FLUX] == ["1", "1", "0", "1", "0.0000", "-", "-"]
+    assert rows["total"] == ["9", "142", "70", "1.4400", "1.0000", "0.4400"]
+    assert rows[FLUX] == ["2", "2", "0", "2", "0.0000", "-", "-"]
     assert "a boat" not in printed
     studio.sell("hans", 20, 50_000, currency="EUR")
     studio.make("hans", SUCCEEDED | {"billable_units": "8"})

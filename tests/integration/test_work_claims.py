@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ledger_service.generations.document import shipped
 from tests.fixtures.live import LiveLedger, expect, new_account, serve
 from tests.fixtures.services import Database, Processes
 
@@ -47,3 +48,11 @@ def test_a_claim_that_fails_does_not_cost_the_others_theirs(own: LiveLedger) -> 
     assert {claim["step"] for claim in claims} == {"submit"}
     # Nothing to hand out: the trouble itself is the answer.
     assert expect(503, pull(own))["code"] == "unavailable"
+
+
+def test_a_worker_is_told_who_makes_what(own: LiveLedger) -> None:
+    """Every model of the catalogue with its provider and endpoint; nobody else may ask."""
+    items = expect(200, own.worker.get("/v1/work/models"))["items"]
+    assert {"model": "veo-3.1-lite", "provider": "fal", "endpoint": "fal-ai/veo3.1/lite"} in items
+    assert sorted(item["model"] for item in items) == sorted(e.model for e in shipped().models)
+    expect(403, own.caller.get("/v1/work/models"))

@@ -208,6 +208,12 @@ def simulate(args: list[str]) -> None:
     become("-m", "tests.simulation", *args)
 
 
+def check_fal(args: list[str]) -> None:
+    """Ask the real fal.ai what its documentation leaves open; costs money, so it asks first."""
+    ensure_environment("run")
+    become("-m", "deploy.check_fal", *args)
+
+
 def fmt(args: list[str]) -> None:
     """Put the code into the one format, and mend what ruff can mend."""
     ensure_environment("dev")
@@ -250,6 +256,7 @@ TARGETS: dict[str, tuple[Callable[[list[str]], None], str]] = {
     "bench-generations": (bench_generations, "whole generations: rate, latency, recovery, memory"),
     "oracle": (oracle, "random commands, every answer judged by a second model of the law"),
     "simulate": (simulate, "histories in virtual time, with faults; SEED=n plays one again"),
+    "check-fal": (check_fal, "ask the real fal.ai whether the emulator is right; costs money"),
     "fmt": (fmt, "format the code"),
     "lock": (lock, "resolve deploy/requirements/*.in into hash-locked *.txt"),
     "clean": (clean, "remove .venv, .tools and caches; keeps .run"),

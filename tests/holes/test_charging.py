@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.fixtures.hand_worker import FAILED, REFUSED, HandWorker
@@ -79,6 +82,28 @@ def test_hole_01_a_job_is_refunded_once_whoever_refunds_it(ledger: LiveLedger) -
     assert [refund["amount"] for refund in refunds] == [15, 5]
     assert {refund["debit_id"] for refund in refunds} == {ordered["debit_id"]}
     assert ledger.caller.balance(account_id)["posted"] == 20
+
+
+def test_the_last_credits_are_spent_once_and_the_others_hear_the_true_numbers(
+    ledger: LiveLedger,
+) -> None:
+    """Of twenty orders at once for the credits of three, three are made, and each of the others is
+    told what there was and what was needed."""
+    account_id = new_account()
+    ledger.caller.grant(account_id, 70)
+    body = {"account_id": account_id, "model": "veo-3.1-lite", "input": {"prompt": "a boat"}}
+
+    def ask(_: int) -> httpx.Response:
+        return ledger.caller.post("/v1/generations", body)
+
+    with ThreadPoolExecutor(20) as threads:
+        answers = list(threads.map(ask, range(20)))
+    assert Counter(answer.status_code for answer in answers) == {202: 3, 402: 17}
+    for told in (answer.json() for answer in answers if answer.status_code == 402):
+        assert told["code"] == "insufficient_credits"
+        assert told["required"] == 20
+        assert told["available"] == 20 - told["shortfall"] < 20
+    assert ledger.caller.balance(account_id)["posted"] == 10
 
 
 def test_hole_02_what_is_asked_for_is_priced_told_and_charged(ledger: LiveLedger) -> None:

@@ -1,4 +1,4 @@
-"""Holes 10 and 12 to 15: from the charge to the end of a generation, whatever happens between."""
+"""Holes 10 to 15 and 26: from the charge to the end of a generation, whatever happens between."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.fixtures.customer import PRICE_CREDITS, Customer, Order
 from tests.fixtures.hand_worker import FAILED, SUCCEEDED, HandWorker, StackHand
 from tests.fixtures.live import LiveLedger, expect, new_account
 from tests.fixtures.stack import Stack, eventually
+from tests.fixtures.streaming import Stream
 
 pytestmark = pytest.mark.slow
 
@@ -40,6 +41,59 @@ def test_hole_10_what_is_done_is_done(stack: Stack, customer: Customer) -> None:
     assert Log(customer).of(order.generation_id) == log.of(order.generation_id)
     assert log.topics(order.generation_id)["generation_succeeded.v1"] == 1
     assert sorted(path for path in stack.media.rglob("*") if path.is_file()) == files
+
+
+def test_hole_11_what_completes_without_a_result_has_failed(
+    stack: Stack, customer: Customer
+) -> None:
+    """The provider has no failed state: what completed with an error was charged for, and stuck."""
+    reasons = {
+        "a sunken boat [[fal:fail]]": "internal_error",
+        "a forbidden boat [[fal:422]]": "content_policy_violation",
+        "[[fal:quiet-status]][[fal:fail=internal_server_error]]": "internal_server_error",
+        "a boat that is not there [[fal:no-asset]]": "no_asset",
+    }
+    orders = {customer.order(prompt, "failed").generation_id: prompt for prompt in reasons}
+    customer.wait()
+    check(stack, customer)
+    for key, prompt in orders.items():
+        (submit,) = stack.submits(generation=key)
+        assert submit["status"] == "COMPLETED"
+        assert customer.generations()[key]["failure"]["reason"] == reasons[prompt]
+
+
+def test_a_refused_submit_gives_back_what_was_charged(stack: Stack, customer: Customer) -> None:
+    """A refusal paid back another amount than the charge, and a repeat told of a success."""
+    order = customer.order("a boat [[fal:submit-422]]", "failed")
+    customer.wait()
+    check(stack, customer)
+    assert stack.submits(generation=order.generation_id) == []
+    shown = customer.generations()[order.generation_id]
+    body = {
+        "account_id": customer.account_id,
+        "model": "veo-3.1-lite",
+        "input": {"prompt": order.prompt},
+    }
+    again = expect(202, customer.caller.post("/v1/generations", body, key=order.key))
+    assert again["generation"]["generation_id"] == order.generation_id
+    assert customer.generations() == {order.generation_id: shown}
+    assert (shown["status"], shown["attempts"]) == ("failed", 1)
+
+
+def test_an_error_that_comes_late_is_refunded_once_and_told(
+    stack: Stack, customer: Customer
+) -> None:
+    """An error after acceptance was never refunded: now its reason is kept and its owner told."""
+    order = customer.order("[[fal:slow=3]][[fal:fail=generation_timeout]]", "failed")
+    path = f"/v1/generations/{order.generation_id}/events"
+    with customer.caller.http.stream("GET", path, timeout=30.0) as response:
+        stream = Stream(response)
+        while (told := stream.next())["data"].get("status") != "failed":
+            assert told["event"] in {"generation", "progress"}
+    failure = told["data"]["failure"]
+    assert (failure["reason"], failure["retryable"]) == ("generation_timeout", True)
+    assert told["data"]["refunded"] == told["data"]["charged"] > 0
+    check(stack, customer)
 
 
 def test_hole_12_a_crash_before_the_submit_is_made_good(
@@ -138,6 +192,23 @@ def test_hole_15_two_at_once_finish_once(ledger: LiveLedger) -> None:
     assert ledger.caller.balance(account_id)["posted"] == 80 + 20 * has_failed
     refunds = expect(200, ledger.caller.get(f"/v1/accounts/{account_id}/refunds"))["items"]
     assert len(refunds) == has_failed
+
+
+def test_hole_26_updates_arrive_as_they_happen(ledger: LiveLedger) -> None:
+    """Updates went to nobody, so that every client waited half a minute for them, then polled."""
+    generation_id, _, claim = claimed(ledger)
+    path = f"/v1/generations/{generation_id}/events"
+    with ledger.caller.http.stream("GET", path, timeout=30.0) as response:
+        stream = Stream(response)
+        assert stream.next()["data"]["status"] == "submitting"
+        expect(200, HandWorker(ledger.worker).report(claim, FAILED))
+        while (told := stream.next())["data"].get("status") == "submitting":
+            assert told["event"] == "generation"
+        assert told["data"]["status"] == "failed"
+        assert told["data"]["refunded"] == told["data"]["charged"]
+        with pytest.raises(EOFError):
+            stream.next()
+    assert ledger.other.get(path).json()["code"] == "generation_not_found"
 
 
 def claimed(ledger: LiveLedger) -> tuple[str, str, Any]:

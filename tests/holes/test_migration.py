@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ledger_service.audit.replay import replay
+from tests.fixtures.books import Book
 from tests.fixtures.hand_worker import FAILED, REFUSED, HandWorker
 from tests.fixtures.live import Caller, LiveLedger, expect, new_account
 from tests.fixtures.migrating import Migrator
@@ -107,6 +108,34 @@ def test_hole_17_merging_at_once_merges_once(ledger: LiveLedger) -> None:
         statuses = Counter(pool.map(merge, range(8)))
     assert statuses == {201: 1, 409: 7}
     assert ledger.caller.balance(member)["posted"] == 57
+
+
+@pytest.mark.parametrize(("way", "left"), [("capture", 87), ("release", 107)])
+def test_a_hold_follows_its_account_into_another(ledger: LiveLedger, way: str, left: int) -> None:
+    """A merge overwrote balances, whatever was set aside: now each credit of a hold is spent, or
+    arrives where the account went."""
+    guest, member = Book(ledger.caller, 100), Book(ledger.caller, 7)
+    hold_id = guest.hold(20)
+    expect(201, ledger.caller.post("/v1/transfers", merging(guest.account_id, member.account_id)))
+    assert member.figures("posted") == {"posted": 87}
+    guest.post(f"/holds/{hold_id}/{way}", {})
+    assert member.figures("posted", "held") == {"posted": left, "held": 0}
+    assert guest.figures("posted", "held", "debt") == {"posted": 0, "held": 0, "debt": 0}
+
+
+def test_a_pack_that_was_partly_spent_is_taken_back_and_returned(ledger: LiveLedger) -> None:
+    """A store's refund did nothing: now what is unspent goes, what was spent is owed, and a
+    reversal undoes both."""
+    book = Book(ledger.caller, 5)
+    pack = book.grant(100, source="purchase", reference="apple-2000000777")
+    book.debit(65)  # the first five are those that were not bought
+    grant = book.claw_back(pack, fraction_millis=1000)
+    assert (grant["clawback"]["taken"], grant["clawback"]["owed"]) == (40, 60)
+    assert book.figures("posted", "debt") == {"posted": -60, "debt": 60}
+    assert book.claw_back(pack, fraction_millis=1000)["clawback"] == grant["clawback"]
+    assert book.figures("posted", "debt") == {"posted": -60, "debt": 60}
+    book.claw_back(pack, amount=0)
+    assert book.figures("posted", "debt") == {"posted": 40, "debt": 0}
 
 
 def test_hole_21_a_transaction_counts_once_even_after_its_account_is_gone(

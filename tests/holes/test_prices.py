@@ -54,6 +54,23 @@ def test_a_price_is_one_number_everywhere(ledger: LiveLedger) -> None:
     assert ledger.caller.balance(account_id)["posted"] == 85
 
 
+def test_a_quoted_price_is_honoured_or_refused_and_never_drifts(ledger: LiveLedger) -> None:
+    """Between showing a price and charging one anything could change, and nobody was told: a quote
+    is for one model and input, and for another one it is refused, at no charge."""
+    account_id, short = new_account(), {"prompt": "a boat", "duration": "4s"}
+    ledger.caller.grant(account_id, 100)
+    asked = {"model": "veo-3.1-lite", "input": short}
+    quote = expect(200, ledger.caller.post("/v1/quotes", asked, key=""))
+    told = {"account_id": account_id, "quote_id": quote["quote_id"]}
+    longer = {"model": "veo-3.1-lite", "input": {**short, "duration": "8s"}}
+    refused = expect(404, ledger.caller.post("/v1/generations", {**told, **longer}))
+    assert refused["code"] == "quote_not_found"
+    assert ledger.caller.balance(account_id)["posted"] == 100
+    made = expect(202, ledger.caller.post("/v1/generations", {**told, **asked}))["generation"]
+    assert (made["charged"], made["quote_id"]) == (quote["price"], quote["quote_id"])
+    assert ledger.caller.balance(account_id)["posted"] == 100 - quote["price"]
+
+
 @pytest.mark.parametrize(("credit_micros", "is_loss"), [(20_000, False), (19_999, True)])
 def test_hole_31_a_model_is_not_sold_below_its_cost(credit_micros: int, is_loss: bool) -> None:
     """Credits sold at 4 to 10 cents bought what cost the maker 10: nothing compared the two."""

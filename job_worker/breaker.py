@@ -42,7 +42,10 @@ all at once."""
 PROBE_WAIT_SECONDS: Final = 2.0
 """How long the others wait for a probe; a submit that is answered at all is answered sooner."""
 STEADY_SECONDS: Final = 60.0
-"""A breaker that opens again within this time goes on with its longer pauses."""
+STEADY_SUBMITS: Final = 20
+"""A breaker that opens again within this time, and before it has let so many accepted submits
+pass, goes on with its longer pauses. A provider that took them was well: what follows is news, and
+one customer's refused jobs must not hold back everybody for ever longer."""
 REFUSALS_MAX: Final = 3
 """A generation that is refused so often while others are accepted is refused for its own sake:
 some of fal's refusals of a job look like those of an account."""
@@ -82,7 +85,7 @@ class Breaker:
         self._opened_at = self._open_until = 0.0
         self._closed_at = -STEADY_SECONDS
         self._held_back = 0
-        self._accepted = 0
+        self._accepted = self._accepted_when_closed = 0
         self._refused: OrderedDict[str, Refused] = OrderedDict()
         self.state = State.CLOSED
 
@@ -166,7 +169,7 @@ class Breaker:
         now = time.monotonic()
         if self.state is State.CLOSED:
             self._opened_at, self._held_back = now, 0
-            if now - self._closed_at >= STEADY_SECONDS:
+            if self._was_steady(now):
                 self._pauses = 0
         pause = min(PAUSE_MIN_SECONDS * 2**self._pauses, pause_max_seconds)
         pause = max(pause, min(least_seconds or 0.0, REFUSAL_PAUSE_MAX_SECONDS))
@@ -178,8 +181,14 @@ class Breaker:
         self._reason, self._open_until, self.state = reason, now + pause, State.OPEN
         log.log(level, "%s: open for %.0f s (%s); submits wait", self._name, pause, reason)
 
+    def _was_steady(self, now: float) -> bool:
+        """Since it closed last, submits have gone well for long enough, or often enough."""
+        accepted = self._accepted - self._accepted_when_closed
+        return now - self._closed_at >= STEADY_SECONDS or accepted >= STEADY_SUBMITS
+
     def _close(self) -> None:
         self._closed_at = time.monotonic()
+        self._accepted_when_closed = self._accepted
         self.state = State.CLOSED
         log.warning(
             "%s: closed after %.0f s; %d submits were held back",

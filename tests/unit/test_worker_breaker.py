@@ -22,6 +22,7 @@ from job_worker.breaker import (
     REFUSALS_MAX,
     REFUSED_REMEMBERED_MAX,
     STEADY_SECONDS,
+    STEADY_SUBMITS,
     TROUBLE_SECONDS,
     TROUBLES_MAX,
     Guarded,
@@ -284,6 +285,24 @@ def test_a_breaker_that_opens_again_soon_goes_on_where_it_was(bench: Bench) -> N
         bench.clock.now = bench.guarded.breaker._open_until
         bench.submit(None)
         bench.clock.now += STEADY_SECONDS + 1
+
+
+@pytest.mark.parametrize(
+    ("accepted", "longer"), [(STEADY_SUBMITS - 1, True), (STEADY_SUBMITS, False)]
+)
+def test_refusals_among_many_accepted_submits_do_not_add_up(
+    bench: Bench, accepted: int, longer: bool
+) -> None:
+    """A provider that takes many submits is well: the next refusal is a new one, and its pause the
+    first, however soon it comes. Otherwise a few refused jobs would hold back all the others."""
+    for round_number in range(6):
+        bench.submit(LOCKED, f"gen_bad_{round_number}")
+        pause = bench.guarded.breaker._open_until - bench.clock.now
+        assert (pause > PAUSE_MIN_SECONDS * (1 + JITTER)) is (longer and round_number > 0)
+        bench.clock.now = bench.guarded.breaker._open_until
+        bench.submit(None, f"gen_probe_{round_number}")  # this one closes it
+        for number in range(accepted):
+            bench.submit(None, f"gen_{round_number}_{number}")
 
 
 def test_a_job_refused_alone_fails_alone(bench: Bench) -> None:

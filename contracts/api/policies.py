@@ -20,7 +20,8 @@ class PolicyRequest(Request, frozen=True, kw_only=True):
     a grant expires that does not say so. `promotional_first`: purchased credits are spent last.
     `hold_ttl_seconds`: how long a hold lasts that does not say so. `limits`: spend limits of
     accounts that have none of their own. `media_retention_seconds`: how long the results of
-    generations are kept (null: until they are deleted).
+    generations are kept (null: until they are deleted). `generations_in_flight_max`: how many
+    generations of one account may be under way at once (null: any number).
     """
 
     grace_seconds: Annotated[int, msgspec.Meta(ge=0, le=limits.GRACE_MAX_SECONDS)] = (
@@ -38,6 +39,9 @@ class PolicyRequest(Request, frozen=True, kw_only=True):
     media_retention_seconds: (
         Annotated[int, msgspec.Meta(ge=1, le=limits.MEDIA_RETENTION_MAX_SECONDS)] | None
     ) = None
+    generations_in_flight_max: (
+        Annotated[int, msgspec.Meta(ge=1, le=limits.GENERATIONS_IN_FLIGHT_MAX)] | None
+    ) = None
 
 
 class Policy(Reply, frozen=True, kw_only=True):
@@ -52,6 +56,7 @@ class Policy(Reply, frozen=True, kw_only=True):
     hold_ttl_seconds: int
     limits: tuple[PolicyLimit, ...]
     media_retention_seconds: int | None
+    generations_in_flight_max: int | None
 
 
 class PolicySetReply(Reply, frozen=True, kw_only=True):

@@ -63,6 +63,7 @@ class GenerationsController(Controller):
             ProblemCode.ACCOUNT_MERGED,
             ProblemCode.QUOTE_NOT_FOUND,
             ProblemCode.QUOTE_EXPIRED,
+            ProblemCode.LIMIT_REACHED,
         ),
         example={
             "account_id": "user-4711",

@@ -112,7 +112,9 @@ KINDS: Final[dict[ProblemCode, Kind]] = {
     Code.ALREADY_FINISHED: Kind(409, "Already finished", "The generation has come to its end."),
     Code.NOT_DUE: Kind(409, "Not due", "There is no step to claim now."),
     Code.STALE_FENCE: Kind(409, "Stale fence", "The claim has been taken over by another one."),
-    Code.LIMIT_REACHED: Kind(409, "Limit reached", "This would pass a fixed bound of the ledger."),
+    Code.LIMIT_REACHED: Kind(
+        409, "Limit reached", "This would pass a bound of the ledger, or of the tenant's policy."
+    ),
     Code.PAYLOAD_TOO_LARGE: Kind(413, "Body too large", "The body is larger than this takes."),
     Code.UNSUPPORTED_MEDIA_TYPE: Kind(
         415, "Media type not supported", "Send the body as application/json, not encoded further."

@@ -172,6 +172,7 @@ def policy_of(request: policies.PolicyRequest) -> Policy:
         hold_ttl=timedelta(seconds=request.hold_ttl_seconds),
         limits=limits_of(request.limits),
         media_retention=None if retention is None else timedelta(seconds=retention),
+        generations_in_flight_max=request.generations_in_flight_max,
     )
 
 
@@ -191,6 +192,7 @@ def policy_shown(found: PolicyState | None) -> policies.Policy:
         hold_ttl_seconds=policy.hold_ttl // _SECOND,
         limits=tuple([_limit_shown(limit) for limit in policy.limits]),
         media_retention_seconds=retention // _SECOND if retention else None,
+        generations_in_flight_max=policy.generations_in_flight_max,
     )
 
 

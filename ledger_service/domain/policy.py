@@ -21,6 +21,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `hold_ttl`: how long a hold lasts whose request leaves that open.
     - `limits`: spend limits of accounts that have none of their own.
     - `media_retention`: how long assets are kept; None: until they are deleted.
+    - `generations_in_flight_max`: how many generations of one account may be under way at once.
     """
 
     grace: timedelta = timedelta(days=7)
@@ -30,6 +31,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hold_ttl: timedelta = timedelta(minutes=15)
     limits: tuple[SpendLimit, ...] = ()
     media_retention: timedelta | None = None
+    generations_in_flight_max: int | None = None
 
 
 DEFAULT_POLICY = Policy()

@@ -105,6 +105,7 @@ class World:
         "generations",
         "grants",
         "holds",
+        "in_flight",
         "jobs",
         "open_holds",
         "policies",
@@ -119,6 +120,7 @@ class World:
         self.holds: dict[str, HoldState | None] = {}
         self.open_holds: dict[tuple[str, str], tuple[str, ...]] = {}  # ids by owner, reference
         self.cut_open_holds: set[tuple[str, str]] = set()  # those of which there are more
+        self.in_flight: dict[str, frozenset[str]] = {}  # ids by owner, as they were stored
         self.grants: dict[LotKey, GrantFacts | None] = {}
         self.derived: dict[LotKey, tuple[LotKey, ...]] = {}  # lots by the lot they came from
         self._derived_here: dict[LotKey, list[LotKey]] = {}
@@ -153,6 +155,16 @@ class World:
             for hold in self.holds.values()
             if hold and hold.owner == owner and hold.hold.reference == reference
         ]
+
+    def in_flight_of(self, owner: str) -> int | None:
+        """How many of the account's generations have not ended, with what this batch has begun and
+        ended; None when that has yet to be loaded."""
+        stored = self.in_flight.get(owner)
+        if stored is None:
+            return None
+        here = [job for job in self.jobs.values() if job.owner == owner]
+        ended = {job.generation_id for job in here if job.due_at is None}
+        return len((stored | {job.generation_id for job in here}) - ended)
 
     def apply(self, decision: Decision) -> None:
         """Take over the states after an accepted command."""
@@ -207,7 +219,7 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
 
     Further streams; debits, lots, holds and grants as (owner, id); open holds as (owner,
     reference); `derived`: the lots that came from lots (owner, id); `all_lots`: all live lots of
-    accounts (owner).
+    accounts (owner); `in_flight`: which generations of accounts (owner) have not ended.
     """
 
     streams: frozenset[str] = frozenset()
@@ -216,6 +228,7 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     all_lots: frozenset[str] = frozenset()
     holds: frozenset[tuple[str, str]] = frozenset()
     open_holds: frozenset[tuple[str, str]] = frozenset()
+    in_flight: frozenset[str] = frozenset()
     grants: frozenset[LotKey] = frozenset()
     derived: frozenset[LotKey] = frozenset()
 

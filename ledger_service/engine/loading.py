@@ -112,6 +112,8 @@ class Loader:
             self._add_holds(await connection.load_holds(sorted(need.holds)))
         for owner, reference in sorted(need.open_holds):
             await self._add_open_holds(owner, reference)
+        for owner in sorted(need.in_flight):
+            world.in_flight[owner] = await connection.load_in_flight(owner)
         if need.grants:
             world.grants.update(await connection.load_grants(sorted(need.grants)))
         wanted = need.derived

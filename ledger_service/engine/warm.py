@@ -214,7 +214,13 @@ class WarmBatch:
 def _is_of_account(need: Need) -> bool:
     """Whether all that is missing are holds and debits of the account itself."""
     return not (
-        need.streams or need.lots or need.all_lots or need.open_holds or need.grants or need.derived
+        need.streams
+        or need.lots
+        or need.all_lots
+        or need.open_holds
+        or need.in_flight
+        or need.grants
+        or need.derived
     )
 
 

@@ -187,6 +187,11 @@ class WritingConnection:
         rows = await self._fetch("load_open_holds", (owner, reference, int_value(most)))
         return {hold_id: decode_hold(state) for hold_id, state in rows}
 
+    async def load_in_flight(self, owner: str) -> frozenset[str]:
+        """The account's generations that have not ended."""
+        rows = await self._fetch("load_in_flight", (owner,))
+        return frozenset([generation_id for (generation_id,) in rows])
+
     async def load_lots(self, wanted: Iterable[tuple[str, str]]) -> dict[str, list[Lot]]:
         """Lots (owner, grant id) by owner."""
         return await self._lots("load_lots", _columns(list(wanted)))

@@ -205,6 +205,7 @@ def test_a_policy_is_as_shipped_until_it_is_set(ledger: LiveLedger) -> None:
         "hold_ttl_seconds": 900,
         "limits": [],
         "media_retention_seconds": None,
+        "generations_in_flight_max": None,
     }
     body = {
         "grace_seconds": 0,

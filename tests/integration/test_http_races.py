@@ -12,8 +12,10 @@ import httpx
 import pytest
 
 from ledger_service.audit.replay import replay
-from tests.fixtures.live import LiveLedger, expect, new_account, serve
+from tests.fixtures.hand_worker import REFUSED, HandWorker
+from tests.fixtures.live import Caller, LiveLedger, expect, new_account, serve
 from tests.fixtures.services import TEMPLATE, Cluster, Processes
+from tests.fixtures.tenants import new_tenant
 
 pytestmark = pytest.mark.slow
 
@@ -40,13 +42,16 @@ class Post(NamedTuple):
     key: str = ""
 
 
-def at_once(ledger: LiveLedger, posts: list[Post]) -> list[httpx.Response]:
+def at_once(
+    ledger: LiveLedger, posts: list[Post], caller: Caller | None = None
+) -> list[httpx.Response]:
     """Send all of them at the same time, each over a connection of its own."""
+    api_key = (caller or ledger.caller).key
 
     async def send_all() -> list[httpx.Response]:
         async with httpx.AsyncClient(
             base_url=ledger.url,
-            headers={"Authorization": f"Bearer {ledger.caller.key}"},
+            headers={"Authorization": f"Bearer {api_key}"},
             timeout=TIMEOUT_SECONDS,
             limits=httpx.Limits(max_connections=len(posts)),
             trust_env=False,
@@ -228,3 +233,37 @@ def test_every_account_ends_where_its_answers_say(twins: LiveLedger) -> None:
         assert statement[-1]["posted_after"] == expected
         assert min(entry["posted_after"] for entry in statement) >= 0
     assert replay(twins.database.url).differences == []
+
+
+def test_no_more_generations_are_under_way_than_a_tenant_allows(twins: LiveLedger) -> None:
+    """Of 40 orders at once as many are taken as there is room for, and the others cost nothing;
+    each end makes room for one, and a replay needs none."""
+    tenant = new_tenant(twins, generations_in_flight_max=3)
+    accounts = [new_account(), new_account()]
+    for account_id in accounts:
+        tenant.grant(account_id, 10_000)
+    mine, other = [ordering(account_id) for account_id in accounts]
+    answers = at_once(twins, [mine, other] * 20, tenant)
+    assert statuses(answers) == {202: 6, 409: 34}
+    for refused in (answer.json() for answer in answers if answer.status_code == 409):
+        told = refused["code"], refused["limit"], refused["in_flight"]
+        assert told == ("limit_reached", 3, 3)
+    worker = HandWorker(twins.worker)
+    ended = next(
+        a for a in answers if a.is_success and a.json()["account"]["account_id"] == accounts[0]
+    )
+    claim = worker.claim(ended.json()["generation"]["generation_id"])
+    expect(200, worker.report(claim, REFUSED))
+    again = at_once(twins, [mine._replace(key=f"again-{n}") for n in range(20)], tenant)
+    assert statuses(again) == {202: 1, 409: 19}
+    taken = [f"race-{n}" for n, answer in enumerate(answers) if answer.status_code == 202]
+    replays = at_once(twins, [(mine, other)[int(k[5:]) % 2]._replace(key=k) for k in taken], tenant)
+    assert [a.content for a in replays] == [a.content for a in answers if a.is_success]
+    assert [tenant.balance(a)["posted"] for a in accounts] == [10_000 - 3 * 20] * 2
+    assert replay(twins.database.url).differences == []
+
+
+def ordering(account_id: str) -> Post:
+    """An order of the cheapest model."""
+    body = {"account_id": account_id, "model": "veo-3.1-lite", "input": {"prompt": "a boat"}}
+    return Post("/v1/generations", body)

@@ -295,6 +295,11 @@ class MemoryConnection(WritingConnection):
         }
         return dict(list(found.items())[:most])
 
+    async def load_in_flight(self, owner: str) -> frozenset[str]:
+        """Those that are still looked at."""
+        rows = self._tables.jobs.items()
+        return frozenset(p[1] for p, row in rows if p[0] == owner and row.job.due_at is not None)
+
     async def load_lots(self, wanted: Iterable[tuple[str, str]]) -> dict[str, list[Lot]]:
         """Rows by their key."""
         return self._lots_at([place for place in wanted if place in self._tables.lots])

@@ -30,8 +30,10 @@ def decide_request(world: World, command: RequestGeneration, now: datetime) -> O
     account = world.accounts[command.owner]
     if account is None:
         return NO_SUCH_ACCOUNT
-    if obstacle := refusal_by_status(account, Movement.SPEND) or need_of_lots(account, now):
+    if obstacle := refusal_by_status(account, Movement.SPEND) or _crowd(world, command.owner):
         return obstacle
+    if need := need_of_lots(account, now):
+        return need
     draft = Draft(world, command, now)
     settle_first(draft, command.owner)
     # One event carries the charge, so that the debit's and the generation's ids name it both.
@@ -47,6 +49,23 @@ def decide_request(world: World, command: RequestGeneration, now: datetime) -> O
 def decide_decline(_: World, command: Decline, __: datetime) -> Outcome:
     """Nothing was done under the key, and nothing is done now."""
     return Refusal(command.code, command.fields)
+
+
+def _crowd(world: World, owner: str) -> Refusal | Need | None:
+    """The refusal of one generation too many at once, where the tenant limits them.
+
+    They are counted where they are, beside their streams: the end of one need not touch its
+    account. The account's head is locked meanwhile, so that nobody else begins one.
+    """
+    limit = world.policy_of(owner).generations_in_flight_max
+    if limit is None:
+        return None
+    in_flight = world.in_flight_of(owner)
+    if in_flight is None:
+        return Need(in_flight=frozenset((owner,)))
+    if in_flight < limit:
+        return None
+    return Refusal(ProblemCode.LIMIT_REACHED, {"limit": limit, "in_flight": in_flight})
 
 
 def _charge(draft: Draft, command: RequestGeneration, generation_id: str) -> Refusal | Need | None:

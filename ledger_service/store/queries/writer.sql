@@ -58,6 +58,9 @@ SELECT hold_id, state FROM ledger.holds
 WHERE owner = $1 AND reference = $2 AND status = 'open'
 ORDER BY hold_id LIMIT $3::bigint
 
+-- name: load_in_flight
+SELECT generation_id FROM ledger.jobs WHERE owner = $1 AND due_at IS NOT NULL
+
 -- name: load_grants
 SELECT wanted.grant_id, wanted.owner, e.topic, e.state, e.recorded_at
 FROM unnest($1::text[], $2::text[], $3::bigint[]) AS wanted (owner, grant_id, version)

@@ -94,10 +94,16 @@ class GenerationRequest(Request, frozen=True, kw_only=True):
 
 
 class Failure(Reply, frozen=True, kw_only=True):
-    """Why a generation ended without a result; `retryable`: asking again may help."""
+    """Why a generation ended without a result; `retryable`: asking again may help.
+
+    `message` is for people, in the language of `Accept-Language`, and `message_key` names it for
+    ever; `provider_message` is what the provider said, in its own words.
+    """
 
     reason: str
+    message_key: str
     message: str
+    provider_message: str | None
     retryable: bool
 
 

@@ -12,6 +12,7 @@ from ledger_service.api.answers import Bearer
 from ledger_service.api.auth import Identity
 from ledger_service.api.headers import Headers, Trace
 from ledger_service.api.http_reply import Header, HttpReply
+from ledger_service.api.languages import Language, language_of
 from ledger_service.api.orders import Order
 from ledger_service.api.replies import answer_in, render
 from ledger_service.api.services import Services
@@ -76,6 +77,11 @@ class Call:
         if not _ACCOUNT_ID.fullmatch(account_id):
             raise Rejected(ProblemCode.ACCOUNT_NOT_FOUND)
         return owner_of(self.tenant, account_id)
+
+    @property
+    def language(self) -> Language:
+        """The language of texts for people."""
+        return language_of(self.headers.every(b"accept-language"))
 
     @property
     def base_url(self) -> str:

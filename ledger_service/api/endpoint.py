@@ -27,6 +27,7 @@ from ledger_service.api.call import API_KEY_SPACE, Call
 from ledger_service.api.dry_run import as_dry_run
 from ledger_service.api.headers import Headers, idempotency_key, trace_of
 from ledger_service.api.http_reply import HttpReply
+from ledger_service.api.languages import language_headers
 from ledger_service.api.problem_details import instance_of, problem_of
 from ledger_service.api.query import Query, WriteQuery, read_query
 from ledger_service.api.services import Services
@@ -48,7 +49,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     `gate` judges the path of a request that needs no key, before anything else of it is read;
     `prove` judges its headers and its raw body before that is parsed, and what it finds is the
-    handler's `proven`.
+    handler's `proven`. `translated`: its answers have texts in the language that was asked for.
     `handler` takes a controller (none of them has a state), a call and what its signature says.
     """
 
@@ -69,6 +70,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     media_types: tuple[str, ...]
     gate: Gate | None
     prove: Prove | None
+    translated: bool
 
     @property
     def may_run_dry(self) -> bool:
@@ -113,6 +115,7 @@ class Declaration(TypedDict, total=False):
     gate: Gate
     prove: Prove
     may_run_dry: bool
+    translated: bool
 
 
 Decorated = Callable[[Handler], HTTPRouteHandler]
@@ -167,6 +170,7 @@ def declare(handler: Handler, method: str, declared: Declaration) -> Endpoint:
         media_types=declared.get("media_types", ("application/json",)),
         gate=declared.get("gate"),
         prove=declared.get("prove"),
+        translated=declared.get("translated", False),
     )
 
 
@@ -232,6 +236,8 @@ async def carry_out(
 ) -> HttpReply:
     """The answer of an operation to checked arguments. Raises whatever refuses it."""
     reply: HttpReply = await endpoint.handler(controller, call, **arguments)
+    if endpoint.translated:
+        reply.headers += language_headers(call.language)
     return as_dry_run(reply, call.planned) if call.is_dry_run else reply
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from contracts.api.generations import Failure, Generation, Result
 from contracts.jobs import Asset
 from contracts.problems import ProblemCode
 from ledger_service.api.call import Call
+from ledger_service.api.failure_texts import failure_text, key_of_reason
+from ledger_service.api.languages import Language
 from ledger_service.domain.generation.state import GenerationState
 from ledger_service.domain.ids import split_owner
 from ledger_service.errors import Rejected
@@ -35,11 +37,13 @@ async def shown_generation(call: Call, view: GenerationView) -> Generation:
         _result(asset, await library.link(asset.key, call.base_url))
         for asset in (state.assets if is_kept else ())
     ]
-    return generation_of(view, tuple(results))
+    return generation_of(view, tuple(results), call.language)
 
 
-def generation_of(view: GenerationView, results: tuple[Result, ...]) -> Generation:
-    """The generation with its money and its assets."""
+def generation_of(
+    view: GenerationView, results: tuple[Result, ...], language: Language
+) -> Generation:
+    """The generation with its money and its assets; why it failed is told in `language`."""
     state, private = view.state, view.private or {}
     return Generation(
         generation_id=state.generation_id,
@@ -57,7 +61,7 @@ def generation_of(view: GenerationView, results: tuple[Result, ...]) -> Generati
         reference=state.reference,
         metadata=private.get("metadata", {}),
         attempts=len(state.attempts),
-        failure=_failure(state, view.ending_private),
+        failure=_failure(state, view.ending_private, language),
         result=results[0] if results else None,
         results=results,
         cancel_requested_at=state.cancel_requested_at,
@@ -68,12 +72,19 @@ def generation_of(view: GenerationView, results: tuple[Result, ...]) -> Generati
     )
 
 
-def _failure(state: GenerationState, private: dict[str, Any] | None) -> Failure | None:
+def _failure(
+    state: GenerationState, private: dict[str, Any] | None, language: Language
+) -> Failure | None:
     if state.ending is None:
         return None
-    said = (private or {}).get("message")
-    message = said or _MESSAGES.get(state.ending.reason, _ANY_OTHER)
-    return Failure(reason=state.ending.reason, message=message, retryable=state.ending.retryable)
+    key = key_of_reason(state.ending.reason)
+    return Failure(
+        reason=state.ending.reason,
+        message_key=key,
+        message=failure_text(key, language, had_cost=state.price > 0),
+        provider_message=(private or {}).get("message") or None,
+        retryable=state.ending.retryable,
+    )
 
 
 def _result(asset: Asset, link: Link) -> Result:
@@ -87,14 +98,3 @@ def _result(asset: Asset, link: Link) -> Result:
         height=asset.height,
         expires_at=link.expires_at,
     )
-
-
-_ANY_OTHER: Final = "The provider could not make it. The credits came back."
-_MESSAGES: Final = {
-    "no_asset": "The provider said it was done and had nothing to show. The credits came back.",
-    "media_lost": "The result was gone before it could be stored. The credits came back.",
-    "deadline": "It took longer than it may. The credits came back.",
-    "cancelled": "It was cancelled at the provider. The credits came back.",
-    "too_many_claims": "No worker could finish it. The credits came back.",
-    "too_many_attempts": "The provider could not be reached often enough. The credits came back.",
-}

@@ -34,6 +34,7 @@ class GenerationStreamsController(Controller):
         "/events",
         scope=Scope.READ,
         reply=Generation,
+        translated=True,
         summary="Watch a generation",
         problems=(ProblemCode.GENERATION_NOT_FOUND,),
         media_types=("text/event-stream",),

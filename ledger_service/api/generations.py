@@ -103,6 +103,7 @@ class GenerationsController(Controller):
         "/{generation_id:str}",
         scope=Scope.READ,
         reply=Generation,
+        translated=True,
         summary="Read a generation",
         problems=(ProblemCode.GENERATION_NOT_FOUND,),
     )
@@ -116,6 +117,7 @@ class GenerationsController(Controller):
         scope=Scope.SPEND,
         reply=Generation,
         status=202,
+        translated=True,
         summary="Cancel a generation",
         problems=(
             ProblemCode.GENERATION_NOT_FOUND,
@@ -137,6 +139,7 @@ class GenerationsController(Controller):
         "/{generation_id:str}",
         scope=Scope.SPEND,
         reply=Generation,
+        translated=True,
         summary="Delete a generation",
         problems=(ProblemCode.GENERATION_NOT_FOUND, ProblemCode.OUTCOME_UNKNOWN),
     )
@@ -152,6 +155,7 @@ class GenerationsController(Controller):
     @get(
         scope=Scope.READ,
         reply=Page[Generation],
+        translated=True,
         summary="List an account's generations",
         problems=(ProblemCode.ACCOUNT_NOT_FOUND,),
     )

@@ -11,6 +11,7 @@ import msgspec
 from contracts.limits import ID_MAX_CHARACTERS, IDEMPOTENCY_KEY_MAX_CHARACTERS
 from contracts.problems import TYPE_URI_PREFIX, Problem, ProblemCode
 from ledger_service.api.endpoint import Endpoint
+from ledger_service.api.languages import Language
 from ledger_service.api.operations import Operation
 from ledger_service.api.problem_details import KINDS
 from ledger_service.api.query import Query
@@ -56,6 +57,14 @@ _KEY_PARAMETER: Final = {
         "pattern": "^[!-~]+$",
     },
     "example": "order-1234",
+}
+_LANGUAGE_PARAMETER: Final = {
+    "name": "Accept-Language",
+    "in": "header",
+    "required": False,
+    "description": f"The language of texts for people: one of {', '.join(Language)}.",
+    "schema": {"type": "string", "default": str(Language.EN)},
+    "example": "tr, en;q=0.8",
 }
 _DRY_RUN: Final = {"const": True, "description": "Only in the answer to a dry run."}
 
@@ -107,6 +116,7 @@ def _described(
         "parameters": [
             *_path_parameters(operation),
             *([_KEY_PARAMETER] if endpoint.is_keyed else []),
+            *([_LANGUAGE_PARAMETER] if endpoint.translated else []),
             *_query_parameters(endpoint.query, components),
         ],
         "responses": {
@@ -163,9 +173,11 @@ def _success(endpoint: Endpoint, schemas: dict[Any, Any]) -> dict[str, Any]:
         if endpoint.may_run_dry:
             schema = {**schema, "properties": {"dry_run": _DRY_RUN}}
         content[media_type] = {"schema": schema} if media_type == "application/json" else {}
-    headers = {"Trace-Id": {"schema": {"type": "string"}}}
+    headers: dict[str, Any] = {"Trace-Id": {"schema": {"type": "string"}}}
     if endpoint.is_keyed:
         headers["Idempotent-Replayed"] = {"schema": {"type": "string", "const": "true"}}
+    if endpoint.translated:
+        headers["Content-Language"] = {"schema": {"enum": [str(each) for each in Language]}}
     return {"description": "Done.", "headers": headers, "content": content}
 
 

@@ -72,3 +72,5 @@ QUOTE_SECONDS: Final = 600
 """How long a quoted price holds, unless the operator says otherwise."""
 QUOTE_ID_MAX_CHARACTERS: Final = 2_048
 MODEL_NOTE_MAX_CHARACTERS: Final = 200
+SUBJECT_MAX_CHARACTERS: Final = 300
+"""The caller's own words in a theme's prompt."""

@@ -29,6 +29,7 @@ class ProblemCode(enum.StrEnum):
     REFUND_NOT_FOUND = "refund_not_found"
     GENERATION_NOT_FOUND = "generation_not_found"
     MODEL_NOT_FOUND = "model_not_found"
+    THEME_NOT_FOUND = "theme_not_found"
     QUOTE_NOT_FOUND = "quote_not_found"
     COMMAND_NOT_FOUND = "command_not_found"
     NOT_FOUND = "not_found"

@@ -45,6 +45,7 @@ from ledger_service.api.services import Services
 from ledger_service.api.statements import StatementsController
 from ledger_service.api.streams import StreamsController
 from ledger_service.api.terms import PoliciesController, TermsController
+from ledger_service.api.themes import ThemesController
 from ledger_service.api.traces import GrantTracesController
 from ledger_service.api.webhooks import WebhooksController
 from ledger_service.api.work import WorkController
@@ -57,6 +58,7 @@ from ledger_service.generations.key_set_client import KeySetClient
 from ledger_service.generations.quotes import Quotes
 from ledger_service.generations.services import GenerationServices
 from ledger_service.generations.switchboard import Switchboard
+from ledger_service.generations.themes import Themes
 from ledger_service.generations.webhook_keys import ProviderKeys
 from ledger_service.generations.webhooks import WebhookJudge
 from ledger_service.media.library import MediaLibrary
@@ -95,6 +97,7 @@ CONTROLLERS = (
     StreamsController,
     LogController,
     ModelsController,
+    ThemesController,
     QuotesController,
     GenerationsController,
     GenerationStreamsController,
@@ -180,11 +183,11 @@ def _reference() -> Reference:
 
 def _generation_services(settings: Settings, pool: ReadPool, vault: Vault) -> GenerationServices:
     signer = Signer(settings.signing_secret())
-    catalogue = Catalogue(
-        load_document(settings.catalogue_file), settings.generation_deadline_seconds
-    )
+    document = load_document(settings.catalogue_file)
+    catalogue = Catalogue(document, settings.generation_deadline_seconds)
     return GenerationServices(
         catalogue=catalogue,
+        themes=Themes(document, catalogue),
         switchboard=Switchboard(pool),
         quotes=Quotes(signer, timedelta(seconds=settings.quote_seconds)),
         claims=ClaimBuilder(catalogue, signer, settings.webhook_base_url),

@@ -11,6 +11,7 @@ import msgspec
 from contracts.api.accounts import Account
 from contracts.api.common import AccountId, Metadata, Reference, Reply, Request
 from contracts.api.prices import PriceLine, PriceRule, QuoteId
+from contracts.api.themes import Subject
 from contracts.limits import MODEL_NOTE_MAX_CHARACTERS
 
 
@@ -83,11 +84,17 @@ class ModelSwitchRequest(Request, frozen=True, kw_only=True):
 
 class GenerationRequest(Request, frozen=True, kw_only=True):
     """Ask for a generation; its price is debited in the same transaction. With `quote_id` that is
-    the quoted one."""
+    the quoted one.
+
+    A `theme` brings its model, which may then be left out, its prompt with `subject` in it, and its
+    settings; whatever stands in `input` is taken instead of the theme's.
+    """
 
     account_id: AccountId
-    model: str
-    input: dict[str, Any]
+    model: str | None = None
+    input: dict[str, Any] = msgspec.field(default_factory=dict)
+    theme: str | None = None
+    subject: Subject | None = None
     quote_id: QuoteId | None = None
     reference: Reference | None = None
     metadata: Metadata = msgspec.field(default_factory=dict)
@@ -123,8 +130,9 @@ class Result(Reply, frozen=True, kw_only=True):
 class Generation(Reply, frozen=True, kw_only=True):
     """One generation with its money: `charged` less `refunded` is what it cost.
 
-    `price_line` says how the price came about; older generations have none. `results` are all that
-    was made, `result` the first of them; both are empty since `media_removed_at`.
+    `price_line` says how the price came about; older generations have none. `theme` is the one that
+    it was ordered by, `input` all of what the model is told. `results` are all that was made,
+    `result` the first of them; both are empty since `media_removed_at`.
     """
 
     generation_id: str | None
@@ -150,6 +158,7 @@ class Generation(Reply, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None
+    theme: str | None = None
 
 
 class Progress(Reply, frozen=True, kw_only=True):

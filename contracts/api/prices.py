@@ -10,6 +10,7 @@ import msgspec
 
 from contracts import limits
 from contracts.api.common import Reply, Request
+from contracts.api.themes import Subject
 
 UnitPrice = Annotated[int, msgspec.Meta(ge=0, le=limits.UNIT_PRICE_MAX_MILLIS)]
 """Thousandths of a credit for one unit."""
@@ -65,10 +66,12 @@ class PriceLine(Reply, frozen=True, kw_only=True):
 
 
 class QuoteRequest(Request, frozen=True, kw_only=True):
-    """Ask what a generation would cost."""
+    """Ask what a generation would cost; of a theme, as one would order it."""
 
-    model: str
-    input: dict[str, Any]
+    model: str | None = None
+    input: dict[str, Any] = msgspec.field(default_factory=dict)
+    theme: str | None = None
+    subject: Subject | None = None
 
 
 class Quote(Reply, frozen=True, kw_only=True):

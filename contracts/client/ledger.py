@@ -21,6 +21,7 @@ from contracts.api.generations import (
 )
 from contracts.api.grants import GrantReply, GrantRequest
 from contracts.api.prices import Quote, QuoteRequest
+from contracts.api.themes import ThemesReply
 from contracts.client.holds import HoldCalls
 from contracts.client.operating import OperatingCalls
 from contracts.client.tenant import account_path, dry_run_query
@@ -92,6 +93,10 @@ class LedgerClient(HoldCalls, OperatingCalls):
     async def models(self) -> ModelsReply:
         """What can be generated, and for how many credits."""
         return await self._transport.call("GET", "/v1/models", ModelsReply)
+
+    async def themes(self) -> ThemesReply:
+        """Prompts with settings that can be ordered by their names."""
+        return await self._transport.call("GET", "/v1/themes", ThemesReply)
 
     async def switch_model(
         self, model: str, request: ModelSwitchRequest, *, dry_run: bool = False

@@ -69,6 +69,7 @@ def generation_of(
         created_at=state.created_at,
         updated_at=state.updated_at,
         finished_at=state.finished_at,
+        theme=state.theme,
     )
 
 

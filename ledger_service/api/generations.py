@@ -30,6 +30,7 @@ from ledger_service.domain.commands import (
 from ledger_service.domain.events.account import CommandAccepted, CreditsDebited
 from ledger_service.errors import Rejected
 from ledger_service.generations.catalogue import deadline_of
+from ledger_service.generations.themes import Wish
 from ledger_service.store.generation_reads import GenerationView
 
 
@@ -57,6 +58,7 @@ class GenerationsController(Controller):
             ProblemCode.SPEND_LIMIT_REACHED,
             ProblemCode.ACCOUNT_NOT_FOUND,
             ProblemCode.MODEL_NOT_FOUND,
+            ProblemCode.THEME_NOT_FOUND,
             ProblemCode.MODEL_UNAVAILABLE,
             ProblemCode.ACCOUNT_FROZEN,
             ProblemCode.ACCOUNT_CLOSED,
@@ -78,13 +80,15 @@ class GenerationsController(Controller):
         the credits given back, once and by itself. Read it to follow its progress.
         """
         services = call.services.generations
-        private: dict[str, Any] | None = {"input": body.input, "metadata": body.metadata}
+        private: dict[str, Any] | None = None
         command: Command
         try:
-            command = await _ordered(call, body)
+            wish = services.themes.wish(body)
+            command = await _ordered(call, body, wish)
+            private = {"input": wish.content, "metadata": body.metadata}
         except Rejected as refusal:
             # Offers, prices and quotes change; what was answered under the key does not.
-            command, private = _declined(call, body, refusal), None
+            command = _declined(call, body, refusal)
         done = await call.submit(command, private)
         assert done.answer is not None
         event = done.answer.event
@@ -186,23 +190,24 @@ async def _done(call: Call, kind: type[GenerationCommand], generation_id: str) -
     return await own_generation(call, generation_id, even_deleted=True)
 
 
-async def _ordered(call: Call, body: GenerationRequest) -> RequestGeneration:
+async def _ordered(call: Call, body: GenerationRequest, wish: Wish) -> RequestGeneration:
     services = call.services.generations
     switches = await services.switchboard.of(call.tenant)
-    offer = services.catalogue.orderable(body.model, body.input, switches)
+    offer = services.catalogue.orderable(wish.model, wish.content, switches)
     if body.quote_id is None:
-        line, ends_at = offer.price(body.input), None
+        line, ends_at = offer.price(wish.content), None
     else:
-        promise = services.quotes.read(body.quote_id, call.tenant, body.model, body.input)
+        promise = services.quotes.read(body.quote_id, call.tenant, wish.model, wish.content)
         line, ends_at = promise.line, promise.ends_at
     return RequestGeneration(
         owner=call.owner(body.account_id),
         key=call.key,
-        model=body.model,
+        model=wish.model,
         price=line.total,
         price_line=line,
         quote_id=body.quote_id,
         quote_ends_at=ends_at,
+        theme=wish.theme,
         tags=offer.tags,
         deadline_after=deadline_of(offer),
         reference=body.reference,

@@ -73,6 +73,7 @@ KINDS: Final[dict[ProblemCode, Kind]] = {
         404, "No such generation", "There is no generation with this id."
     ),
     Code.MODEL_NOT_FOUND: Kind(404, "No such model", "There is no model with this name."),
+    Code.THEME_NOT_FOUND: Kind(404, "No such theme", "There is no theme with this name."),
     Code.QUOTE_NOT_FOUND: Kind(404, "No such quote", "There is no quote with this id."),
     Code.COMMAND_NOT_FOUND: Kind(
         404,

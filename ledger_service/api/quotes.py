@@ -22,20 +22,25 @@ class QuotesController(Controller):
         scope=Scope.READ,
         reply=Quote,
         summary="Ask for a price",
-        problems=(ProblemCode.MODEL_NOT_FOUND, ProblemCode.MODEL_UNAVAILABLE),
+        problems=(
+            ProblemCode.MODEL_NOT_FOUND,
+            ProblemCode.THEME_NOT_FOUND,
+            ProblemCode.MODEL_UNAVAILABLE,
+        ),
         example={
             "model": "veo-3.1-lite",
             "input": {"prompt": "a lighthouse in a storm", "duration": "6s"},
         },
     )
     async def quote_generation(self, call: Call, body: QuoteRequest) -> HttpReply:
-        """The price of a model with this very input, and how it comes about.
+        """The price of a model with this very input, or of a theme, and how it comes about.
 
         Nothing is charged or kept. Until `expires_at` a generation with this `quote_id` costs
         exactly this, also when prices have changed meanwhile.
         """
         services = call.services.generations
         switches = await services.switchboard.of(call.tenant)
-        line = services.catalogue.orderable(body.model, body.input, switches).price(body.input)
-        now = datetime.now(UTC)
-        return json_reply(services.quotes.make(call.tenant, body.model, body.input, line, now))
+        wish = services.themes.wish(body)
+        offer = services.catalogue.orderable(wish.model, wish.content, switches)
+        line, now = offer.price(wish.content), datetime.now(UTC)
+        return json_reply(services.quotes.make(call.tenant, wish.model, wish.content, line, now))

@@ -121,6 +121,14 @@ def _debited_v3(bearer: Bearer, private: Private | None) -> dict[str, Any]:
     return _requested_v3(bearer, private, charged=event.amount, debit_id=event.debit_id)
 
 
+@renders(4, CreditsDebited)
+def _debited_v4(bearer: Bearer, private: Private | None) -> dict[str, Any]:
+    event = bearer.event
+    assert isinstance(event, CreditsDebited)
+    reply = _debited_v3(bearer, private)
+    return reply if event.generation_id is None else _themed_v4(reply, event.theme)
+
+
 def _adjusted_v2(
     bearer: Bearer,
     private: Private | None,
@@ -171,6 +179,13 @@ def _accepted_v3(bearer: Bearer, private: Private | None) -> dict[str, Any]:
     return _requested_v3(bearer, private, charged=0, debit_id=None)
 
 
+@renders(4, CommandAccepted)
+def _accepted_v4(bearer: Bearer, private: Private | None) -> dict[str, Any]:
+    event = bearer.event
+    assert isinstance(event, CommandAccepted)
+    return _themed_v4(_accepted_v3(bearer, private), event.theme)
+
+
 def _requested_v1(
     bearer: Bearer, private: Private | None, *, charged: int, debit_id: str | None
 ) -> dict[str, Any]:
@@ -216,6 +231,12 @@ def _requested_v3(
         "results": [],
         "media_removed_at": None,
     }
+    return reply
+
+
+def _themed_v4(reply: dict[str, Any], theme: str | None) -> dict[str, Any]:
+    """With the theme that it was ordered by."""
+    reply["generation"]["theme"] = theme
     return reply
 
 

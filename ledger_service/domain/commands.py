@@ -241,6 +241,7 @@ class RequestGeneration(Command, frozen=True, kw_only=True):
     price_line: PriceLine | None = None
     quote_id: str | None = None
     quote_ends_at: datetime | None = None
+    theme: str | None = None
     reference: str | None = None
     spender: str | None = None
 

@@ -1,4 +1,4 @@
-"""The catalogue as a document: models with the schemas of their inputs, and the price book.
+"""The catalogue as a document: models with the schemas of their inputs, the price book, and themes.
 
 One JSON file, shipped with the package or named by `CATALOGUE_FILE`. It is judged as a whole
 before anything serves: a price that a schema can ask for and the book does not have would be
@@ -21,6 +21,7 @@ from contracts.limits import MODEL_NOTE_MAX_CHARACTERS
 from ledger_service.domain.generation.pricing import MILLIS, Priced
 from ledger_service.errors import RefusedToStart
 from ledger_service.generations.document_rules import price_faults, schema_faults
+from ledger_service.generations.theme_rules import theme_faults
 
 DIGEST_CHARACTERS: Final = 16
 FAULTS_MAX: Final = 20
@@ -30,6 +31,7 @@ Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.\-]{0,63}$(?!\n)")
 Endpoint = Annotated[str, msgspec.Meta(max_length=128, pattern=r"^[a-z0-9\-]+(/[a-z0-9.\-]+)+$")]
 Title = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 Description = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+Prompt = Annotated[str, msgspec.Meta(min_length=1, max_length=5_000)]
 Note = Annotated[str, msgspec.Meta(min_length=1, max_length=MODEL_NOTE_MAX_CHARACTERS)]
 Micros = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
 """Millionths of the currency in which the operator counts."""
@@ -75,6 +77,19 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         }
 
 
+class ThemeEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A prompt with settings over one model. Orders that were made by it do not need it."""
+
+    theme: Name
+    title: Title
+    description: Description
+    model: Name
+    prompt: Prompt
+    settings: dict[str, Any] = {}
+    featured: bool = False
+    available: bool = True
+
+
 class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole catalogue. `book` is the version of its prices, to be raised with every change;
     `credit_micros` the least that a sold credit brings in."""
@@ -82,11 +97,15 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     book: Annotated[int, msgspec.Meta(ge=1, le=10**9)]
     credit_micros: Micros | None = None
     models: Annotated[tuple[Entry, ...], msgspec.Meta(min_length=1, max_length=500)]
+    themes: Annotated[tuple[ThemeEntry, ...], msgspec.Meta(max_length=500)] = ()
 
     @property
     def digest(self) -> str:
-        """The head of the SHA-256 of what it says: equal versions of a book can be told apart."""
-        return hashlib.sha256(_CANONICAL.encode(self)).hexdigest()[:DIGEST_CHARACTERS]
+        """The head of the SHA-256 of what it says of models and prices: equal versions of a book
+        can be told apart."""
+        said = msgspec.structs.asdict(self)
+        del said["themes"]  # they change without any price changing
+        return hashlib.sha256(_CANONICAL.encode(said)).hexdigest()[:DIGEST_CHARACTERS]
 
     def priced(self, entry: Entry, digest: str) -> Priced:
         """The entry's rule as prices are made from it. `digest` is that of the document."""
@@ -134,6 +153,11 @@ def _faults(document: Document) -> Iterator[str]:
         yield f"{name} comes twice"
     for entry in document.models:
         yield from (f"{entry.model}: {fault}" for fault in _faults_of(document, entry))
+    names = [theme.theme for theme in document.themes]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"theme {name} comes twice"
+    for theme in document.themes:
+        yield from (f"theme {theme.theme}: {fault}" for fault in _faults_of_theme(document, theme))
 
 
 def _faults_of(document: Document, entry: Entry) -> Iterator[str]:
@@ -149,3 +173,11 @@ def _faults_of(document: Document, entry: Entry) -> Iterator[str]:
         earned = entry.price.unit_price_millis * credit
         if earned < cost * MILLIS:
             yield f"sold below cost: a unit costs {cost} micros and earns {earned // MILLIS}"
+
+
+def _faults_of_theme(document: Document, theme: ThemeEntry) -> Iterator[str]:
+    entry = next((entry for entry in document.models if entry.model == theme.model), None)
+    if entry is None:
+        yield f"there is no model {theme.model}"
+    elif not any(schema_faults(entry.input_schema)):  # else that is what has to be mended
+        yield from theme_faults(theme.prompt, theme.settings, entry.input_schema)

@@ -9,6 +9,7 @@ from ledger_service.generations.claiming import ClaimBuilder
 from ledger_service.generations.doorbell import Doorbell
 from ledger_service.generations.quotes import Quotes
 from ledger_service.generations.switchboard import Switchboard
+from ledger_service.generations.themes import Themes
 from ledger_service.generations.webhooks import WebhookJudge
 from ledger_service.media.library import MediaLibrary
 from ledger_service.signing import Signer
@@ -19,6 +20,7 @@ class GenerationServices(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about generations that outlives a request."""
 
     catalogue: Catalogue
+    themes: Themes
     switchboard: Switchboard
     quotes: Quotes
     claims: ClaimBuilder

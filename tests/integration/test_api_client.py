@@ -161,6 +161,9 @@ async def quote_and_order(url: str, api_key: str) -> None:
         ordered = (await client.request_generation(request, key="o")).generation
         assert (ordered.charged, ordered.price_line) == (quote.price, quote.lines[0])
         assert await client.generation(ordered.generation_id or "") == ordered
+        theme = next(it for it in (await client.themes()).items if it.model == model.model)
+        asked = QuoteRequest(theme=theme.theme, subject="a boat")
+        assert (await client.quote(asked)).price == theme.price
         switch = ModelSwitchRequest(available=False, note="later")
         assert (await client.switch_model(model.model, switch, dry_run=True)).note == "later"
         assert not (await client.switch_model(model.model, switch)).available

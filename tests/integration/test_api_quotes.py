@@ -168,7 +168,7 @@ def repriced(
     served: list[LiveLedger] = []
 
     def start(book: int, unit_price_millis: int, **entry: Any) -> LiveLedger:
-        document = msgspec.to_builtins(shipped()) | {"book": book}
+        document = msgspec.to_builtins(shipped()) | {"book": book, "themes": []}
         document["models"][0]["price"]["unit_price_millis"] = unit_price_millis
         document["models"][0].update(entry)
         file.write_bytes(msgspec.json.encode(document))

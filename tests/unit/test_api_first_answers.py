@@ -1,4 +1,4 @@
-"""First answers of versions 2 and 3, byte for byte, and what entries tell of each event."""
+"""First answers of versions 2 to 4, byte for byte, and what entries tell of each event."""
 
 from __future__ import annotations
 
@@ -235,6 +235,28 @@ MADE = ',"results":[],"media_removed_at":null'
 def test_first_answers_of_version_3_are_frozen(event: Event, expected: str) -> None:
     """Generations tell their quote and how their price came about."""
     assert rendered(event) == ACCOUNT + expected
+
+
+@pytest.mark.parametrize(
+    ("theme", "told"), [("at-dusk", '"at-dusk"'), (None, "null")], ids=["by a theme", "by none"]
+)
+def test_first_answers_of_version_4_are_frozen(theme: str | None, told: str) -> None:
+    """Generations tell the theme that they were ordered by; other debits are as before."""
+    command = replace(ANSWER, reply=4)
+    themed = MADE + f',"theme":{told}'
+    priced = replace(PRICED, theme=theme, command=command)
+    assert rendered(priced) == ACCOUNT + ORDERED % (15, 15, '"dbt_1"', '"qte_1"', LINE + themed)
+    free = replace(FREE, theme=theme, command=command)
+    assert rendered(free) == ACCOUNT + ORDERED % (
+        0,
+        0,
+        "null",
+        "null",
+        ',"price_line":null' + themed,
+    )
+    plain = replace(PRICED, generation_id=None, model=None, price_line=None, quote_id=None)
+    before, after = (replace(plain, command=replace(ANSWER, reply=reply)) for reply in (3, 4))
+    assert rendered(after) == rendered(before)
 
 
 def rendered(event: Event) -> str:

@@ -14,6 +14,7 @@ from contracts.problems import ProblemCode
 from ledger_service.errors import RefusedToStart, Rejected
 from ledger_service.generations.catalogue import Catalogue, Switch
 from ledger_service.generations.document import load_document, parse_document, shipped
+from ledger_service.generations.themes import Themes
 from tests.fixtures.naive_prices import least_input
 
 Break = Callable[[dict[str, Any]], object]
@@ -167,6 +168,8 @@ def test_the_guides_example_is_a_catalogue() -> None:
     document = parse_document(example.encode(), "guide")
     (model,) = Catalogue(document).models()
     assert (model.model, model.price, model.book) == ("boats", 20, 2)
+    (theme,) = Themes(document, Catalogue(document)).themes()
+    assert (theme.theme, theme.price) == ("at-dusk", 10)
 
 
 def test_the_digest_tells_books_of_one_version_apart() -> None:

@@ -109,8 +109,8 @@ class CreditsGranted(AccountEvent, frozen=True, kw_only=True, omit_defaults=True
 class CreditsDebited(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
     """Credits were spent: `slices` in the order taken, then `on_credit`.
 
-    `limits` names the spend limits that it counts towards; `price_line` and `quote_id` are those of
-    its generation, for the first answer.
+    `limits` names the spend limits that it counts towards; `price_line`, `quote_id` and `theme` are
+    those of its generation, for the first answer.
     """
 
     debit_id: str
@@ -127,6 +127,7 @@ class CreditsDebited(AccountEvent, frozen=True, kw_only=True, omit_defaults=True
     private: str | None = None
     price_line: PriceLine | None = None
     quote_id: str | None = None
+    theme: str | None = None
 
 
 class DebitRefunded(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -197,6 +198,7 @@ class CommandAccepted(AccountEvent, frozen=True, kw_only=True, omit_defaults=Tru
     private: str | None = None
     price_line: PriceLine | None = None
     quote_id: str | None = None
+    theme: str | None = None
 
 
 class CommandVoided(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):

@@ -18,7 +18,7 @@ class GenerationRequested(GenerationEvent, frozen=True, kw_only=True, omit_defau
     """Someone asked for a generation; `price` credits were debited with it.
 
     `private` is the digest of the vault entry with its input and metadata, `price_line` how the
-    price came about, `quote_id` the quote that promised it.
+    price came about, `quote_id` the quote that promised it, `theme` what it was ordered by.
     """
 
     generation_id: str
@@ -31,6 +31,7 @@ class GenerationRequested(GenerationEvent, frozen=True, kw_only=True, omit_defau
     private: str
     price_line: PriceLine | None = None
     quote_id: str | None = None
+    theme: str | None = None
 
 
 class SubmissionStarted(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):

@@ -75,6 +75,7 @@ def _requested(
         reference=event.reference,
         price_line=event.price_line,
         quote_id=event.quote_id,
+        theme=event.theme,
     )
 
 

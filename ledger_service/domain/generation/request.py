@@ -77,6 +77,7 @@ def _charge(draft: Draft, command: RequestGeneration, generation_id: str) -> Ref
             private=command.private,
             price_line=command.price_line,
             quote_id=command.quote_id,
+            theme=command.theme,
         )
         draft.record(command.owner, accepted)
         return None
@@ -92,6 +93,7 @@ def _charge(draft: Draft, command: RequestGeneration, generation_id: str) -> Ref
         private=command.private,
         price_line=command.price_line,
         quote_id=command.quote_id,
+        theme=command.theme,
     )
     return record_debit(draft, command.owner, wanted, command.spender)
 
@@ -112,6 +114,7 @@ def _begin(
         private=command.private,
         price_line=command.price_line,
         quote_id=command.quote_id,
+        theme=command.theme,
     )
     stream = generation_stream(command.owner, generation_id)
     draft.record_generation(stream, command.owner, requested)

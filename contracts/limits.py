@@ -49,11 +49,12 @@ DUE_MAX_SECONDS: Final = 60.0
 ASSET_MAX_BYTES: Final = 2 * 1024**3
 HOLD_TTL_DEFAULT_SECONDS: Final = 900
 HOLD_TTL_MAX_SECONDS: Final = 7 * 86_400
+"""How long a hold may last, counted from when it is placed or extended."""
 ASSETS_MAX: Final = 16
+"""Assets of one generation."""
 GENERATIONS_IN_FLIGHT_MAX: Final = 10_000
 """The largest bound that a tenant may set for one account."""
 MEDIA_RETENTION_MAX_SECONDS: Final = 10 * 365 * 86_400
-"""How long a hold may last, counted from when it is placed or extended."""
 SCHEDULES_MAX: Final = 20
 THRESHOLDS_MAX: Final = 10
 SPEND_LIMITS_MAX: Final = 20

@@ -52,6 +52,7 @@ def commit(stack: Stack, fault: Fault, is_over: Callable[[], bool]) -> bool:
     for name in fault.parts:
         part = stack.parts[name]
         if fault.kind == "freeze":
+            # PostgreSQL's backends lead groups of their own: they go on, and nobody new gets in.
             part.freeze()
         elif name == "postgres":
             stack.kill_postgres()

@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 .DEFAULT_GOAL := help
 
-TARGETS := help setup run demo lint check test test-fast bench bench-generations check-fal oracle simulate fmt lock clean
+TARGETS := help setup run demo lint check test test-fast bench bench-generations oracle simulate check-fal fmt lock clean
 
 .PHONY: $(TARGETS)
 $(TARGETS):

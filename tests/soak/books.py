@@ -49,7 +49,7 @@ class Books:
         self.refunds: dict[str, list[int]] = {}
         self._read_log(stack)
         self.asked = _submits(folder)
-        self.accepted = Counter(item["tags"]["generation"] for item in stack.submits())
+        self.accepted = Counter(item["tags"].get("generation") for item in stack.submits())
         self.files = {
             path.relative_to(stack.media): path for path in stack.media.rglob("*") if path.is_file()
         }

@@ -37,7 +37,7 @@ def draw(run: Run, runs: list[Run], folder: Path) -> dict[str, str]:
 
 def _beside(rows: list[Row], file: Path) -> str | None:
     """Rates beside their yardsticks."""
-    chosen = [r for r in rows if r.floor is not None and r.yardstick and r.group != "pressure"]
+    chosen = [r for r in rows if r.floor and r.yardstick and "pressure" not in r.group]
     if not chosen:
         return None
     figure, axes = plt.subplots()

@@ -47,7 +47,7 @@ _NOT_SEALED: Final = bytes(32).hex()
 
 
 class LockedBatch:
-    """Tickets on their way to one commit."""
+    """Tickets on their way to one commit. `said`: the database's clock when it began."""
 
     def __init__(self, tickets: list[Ticket], connection: WritingConnection, vault: Vault) -> None:
         self._tickets = tickets
@@ -62,6 +62,7 @@ class LockedBatch:
     async def run(self) -> Results:
         """Decide and commit. Raises what `WritingConnection` raises; nothing happened then."""
         loaded = await self._begin()
+        self.said = loaded.now
         for ticket in self._tickets:
             outcome = await self._settle(ticket, loaded)
             if outcome is not None:

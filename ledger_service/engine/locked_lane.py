@@ -13,6 +13,7 @@ from typing import Final
 from ledger_service.domain.commands import streams
 from ledger_service.engine.locked import LockedBatch
 from ledger_service.engine.memory import Memory
+from ledger_service.engine.telling import Teller
 from ledger_service.engine.tickets import Inbox, Results, Stage, Ticket
 from ledger_service.errors import (
     Contention,
@@ -34,7 +35,7 @@ Connect = Callable[[], Awaitable[WritingConnection]]
 
 
 class LockedLane:
-    """`deliver` gets results; `landed` waits until no batch of another way has these streams.
+    """`teller` gets results; `landed` waits until no batch of another way has these streams.
 
     What its batches leave is remembered.
     """
@@ -44,13 +45,13 @@ class LockedLane:
         memory: Memory,
         vault: Vault,
         connect: Connect,
-        deliver: Callable[[Results], None],
+        teller: Teller,
         landed: Callable[[Iterable[str]], Awaitable[None]],
     ) -> None:
         self._memory = memory
         self._vault = vault
         self._connect = connect
-        self._deliver = deliver
+        self._teller = teller
         self._landed = landed
         self._queue = Inbox()
         self._held: set[str] = set()
@@ -128,7 +129,7 @@ class LockedLane:
                 for owner, head in batch.heads.items():
                     self._memory.keep_head(owner, head)
                 self._queue.put_back(batch.deferred)
-                self._deliver(results)
+                self._teller.tell(results, batch.said)
                 return None
 
     def _gives_up(self, tickets: list[Ticket], tries: int) -> bool:
@@ -164,7 +165,7 @@ class LockedLane:
                 results.append((ticket, error))
             else:
                 results.append((ticket, LedgerError("internal")))
-        self._deliver(results)
+        self._teller.fail(results)
 
     async def _connected(self) -> WritingConnection:
         if self._connection is None:

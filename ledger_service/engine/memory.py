@@ -38,8 +38,8 @@ class Clock:
     """The database's clock, from what it said between a question and its answer.
 
     What it shows is never earlier than the database's clock, and later by no more than the
-    quickest of the latest answers took: so nothing is recorded as of before it was asked for, nor,
-    save for the difference of two round trips, as of after it was answered.
+    quickest of the latest answers took: so nothing is recorded as of before it was asked for. A
+    batch that is quicker still waits until what it recorded is past (`Teller`).
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:

@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Final
 
 from ledger_service.engine.memory import Memory
-from ledger_service.engine.tickets import KeyId, Results, Ticket
+from ledger_service.engine.telling import Teller
+from ledger_service.engine.tickets import KeyId, Ticket
 from ledger_service.engine.warm import WarmBatch
 from ledger_service.errors import LedgerError
 from ledger_service.store.vault import Vault
@@ -35,20 +36,20 @@ Connect = Callable[[], Awaitable[WritingConnection]]
 
 
 class WarmLane:
-    """`deliver` gets results, `place` tickets that need another batch."""
+    """`teller` gets results, `place` tickets that need another batch."""
 
     def __init__(
         self,
         memory: Memory,
         vault: Vault,
         connect: Connect,
-        deliver: Callable[[Results], None],
+        teller: Teller,
         place: Callable[[list[Ticket]], None],
     ) -> None:
         self._memory = memory
         self._vault = vault
         self._connect = connect
-        self._deliver = deliver
+        self._teller = teller
         self._place = place
         self._loop = asyncio.get_running_loop()
         self._connection: WritingConnection | None = None
@@ -162,7 +163,7 @@ class WarmLane:
         self._memory.clock.hear(verdict.now, batch.sent_at)
         if verdict.outcome == "appended":
             self._note(is_stale=False)
-            self._deliver(batch.results(verdict.base))
+            self._teller.tell(batch.results(verdict.base), verdict.now)
             self._memory.tidy(batch.owners)
             self._place(batch.behind)
             return

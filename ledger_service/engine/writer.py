@@ -20,6 +20,7 @@ from ledger_service.domain.world import Need
 from ledger_service.engine.locked_lane import LockedLane
 from ledger_service.engine.lookout import Lookout
 from ledger_service.engine.memory import Memory
+from ledger_service.engine.telling import Teller
 from ledger_service.engine.tickets import Inbox, Results, Ticket
 from ledger_service.engine.warm import COMMANDS, Passed, WarmBatch
 from ledger_service.engine.warm_lane import WarmLane
@@ -46,14 +47,14 @@ class Writer:
         connect: Connect = connect,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._deliver = deliver
+        teller = Teller(deliver)
         self._inbox = Inbox()
         self._is_woken = False
         connected = partial(connect, url)
         self._memory = Memory(self._loop.time)
         self._lookout = Lookout(self._memory, vault, self._place_again)
-        self._warm = WarmLane(self._memory, vault, connected, deliver, self._place_again)
-        self._locked = LockedLane(self._memory, vault, connected, deliver, self._warm.landed)
+        self._warm = WarmLane(self._memory, vault, connected, teller, self._place_again)
+        self._locked = LockedLane(self._memory, vault, connected, teller, self._warm.landed)
         self._warm.open()
 
     def put(self, ticket: Ticket) -> None:

@@ -23,7 +23,6 @@ from tests.oracle.wire import Ids, Request, Unknown, request_of
 
 ACCOUNTS = 4
 REPLAYS_OF_ALL = 0.05
-CLOCK_AHEAD_MICROS = 50_000
 
 
 @dataclass(frozen=True)
@@ -136,9 +135,7 @@ class Family:
         except Refused as refused:
             self._note(move.command, answer, [f"the oracle refuses: {refused}"])
             return
-        # The database accepts an instant that is ahead of its clock by so much, and no more.
-        latest = answer.until + CLOCK_AHEAD_MICROS
-        found = [] if answer.since <= at <= latest else [f"recorded outside: {at}"]
+        found = [] if answer.since <= at <= answer.until else [f"recorded outside: {at}"]
         found += self._account_differences(move, outcome, answer.body.get("account"))
         found += noun_differences(move, outcome.noun, answer.body, self.ids, self.world)
         self._note(move.command, answer, found)

@@ -217,6 +217,8 @@ class Judges:
                 raise Violation("refusals", f"{_asked(submission)}: there was enough all the time")
 
     def _judge_answer(self, submission: Submission, done: Done) -> None:
+        if done.recorded_at is not None and done.recorded_at > self._tables.now():
+            raise Violation("instants", f"{_asked(submission)}: recorded as of an instant to come")
         key, answer = submission.command.key, done.answer
         if key is None:
             return

@@ -19,6 +19,8 @@ from ledger_service.domain.events.account import LotDerived
 from ledger_service.domain.events.holds import HoldExpired
 from ledger_service.domain.generation import endings
 from ledger_service.engine.loading import Loader
+from ledger_service.engine.telling import Teller
+from ledger_service.engine.tickets import Results
 from ledger_service.store.columns import NO_KEYS, NOTHING_SEEN, Reliance, Writes
 from tests.simulation import history
 from tests.simulation.connection import MemoryConnection
@@ -176,6 +178,16 @@ def test_a_faulty_store_is_found(
     """Whatever the store loses, makes up or mixes up, the judge concerned objects."""
     monkeypatch.setattr(history, "QUIET_SECONDS_MAX", 300.0)
     assert judge_of(make_tables) in judges
+
+
+def test_an_answer_before_its_instant_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers hear at once, whatever the database's clock says."""
+
+    def tell(self: Teller, results: Results, said: datetime) -> None:
+        self.fail(results)
+
+    monkeypatch.setattr(Teller, "tell", tell)
+    assert judge_of() == "instants"
 
 
 def test_a_failure_without_a_refund_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,7 @@ class BatchesController(Controller):
         there, is a replay. The batch itself needs no key and answers 200. In a dry run each is
         judged by itself.
         """
-        async with call.services.batch_room.of(len(body.commands)) as room:
+        with call.services.batch_room.of(len(body.commands)) as room:
 
             async def one(number: int, command: Any) -> BatchResult:
                 async with room:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
@@ -36,7 +37,7 @@ def last_event_id(call: Call) -> int:
     return int(text)
 
 
-class EventStream(HttpReply):
+class EventStream(HttpReply, abc.ABC):
     """Goes on until the client, the key, the process or the thing that is watched ends.
 
     `tell` is called at the beginning, whenever something happened on the account `owner`, and at
@@ -51,9 +52,9 @@ class EventStream(HttpReply):
         self._call = call
         self._owner = owner
 
+    @abc.abstractmethod
     async def tell(self, send: Send) -> bool:
         """Send what is new; False when nothing more will come."""
-        raise NotImplementedError
 
     async def insisting(self, read: Callable[[], Awaitable[Seen]]) -> Seen:
         """Read over an outage of the database: the client need not come again for it."""

@@ -7,8 +7,8 @@ it would cost half of what it costs to carry it out; to turn it away here costs 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from ledger_service.errors import Unavailable
@@ -50,8 +50,8 @@ class BatchRoom:
         self._room = asyncio.Semaphore(BATCHED_IN_FLIGHT_MAX)
         self._commands = 0
 
-    @asynccontextmanager
-    async def of(self, commands: int) -> AsyncIterator[asyncio.Semaphore]:
+    @contextmanager
+    def of(self, commands: int) -> Iterator[asyncio.Semaphore]:
         """Room for a batch; each of its commands acquires the semaphore. Raises `Unavailable`
         before any of them begins."""
         if self._commands + commands > BATCHED_MAX:

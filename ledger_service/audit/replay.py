@@ -82,7 +82,7 @@ def _elsewhere(database_url: str, connection: Connection, count: int) -> Iterato
     if count == 1:
         yield iter(())
         return
-    row = connection.execute("SELECT pg_export_snapshot()").fetchone()
+    row = connection.execute(SQL["export_snapshot"]).fetchone()
     assert row is not None
     # Not forked: a copy of this process would share its connection.
     context = multiprocessing.get_context("spawn")

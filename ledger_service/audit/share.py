@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 import psycopg
+from psycopg import sql
 
 from ledger_service.audit.compare import differences, moved
 from ledger_service.audit.fold import Fold
@@ -69,7 +70,7 @@ def connect(database_url: str, snapshot: str | None = None) -> Connection:
     connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     connection.read_only = True
     if snapshot is not None:
-        connection.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'".encode())
+        connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
     return connection
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import psycopg
 
 from contracts.api.keys import Scope
-from ledger_service.errors import RefusedToStart, Unavailable
-from ledger_service.settings import read_settings
+from ledger_service.cli.database import with_database
+from ledger_service.errors import RefusedToStart
 from ledger_service.store.keys import (
     NewKey,
     add_key,
@@ -23,8 +21,6 @@ from ledger_service.store.keys import (
     make_key_text,
     revoke_key,
 )
-
-Result = TypeVar("Result")
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -58,7 +54,7 @@ def run_create(options: argparse.Namespace) -> int:
         key=make_key_text(),
     )
     _check(new)
-    stored = _with_database(lambda connection: add_key(connection, new))
+    stored = with_database(lambda connection: add_key(connection, new))
     if options.secret_file is None:
         print(new.key)
         return 0
@@ -71,7 +67,7 @@ def run_create(options: argparse.Namespace) -> int:
 
 def run_list(options: argparse.Namespace) -> int:
     """List keys, newest first."""
-    for key in _with_database(lambda connection: list_keys(connection, options.tenant)):
+    for key in with_database(lambda connection: list_keys(connection, options.tenant)):
         state = f"revoked {key.revoked_at:%Y-%m-%d}" if key.revoked_at else "in force"
         scopes = " ".join(key.scopes)
         print(f"{key.key_id}  {key.created_at:%Y-%m-%d}  {state}  {scopes}  {key.name}")
@@ -80,7 +76,7 @@ def run_list(options: argparse.Namespace) -> int:
 
 def run_revoke(options: argparse.Namespace) -> int:
     """Revoke a key."""
-    stored = _with_database(
+    stored = with_database(
         lambda connection: revoke_key(connection, options.key_id, options.tenant)
     )
     if stored is None:
@@ -102,7 +98,7 @@ def run_ensure(options: argparse.Namespace) -> int:
         for new in keys:
             await ensure_key(connection, new)
 
-    _with_database(work)
+    with_database(work)
     print(f"{len(keys)} keys are in force")
     return 0
 
@@ -117,16 +113,3 @@ def _scopes(text: str) -> tuple[Scope, ...]:
 def _check(new: NewKey) -> None:
     if new.fault is not None:
         raise RefusedToStart(f"{new.name}: {new.fault}")
-
-
-def _with_database(work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[Result]]) -> Result:
-    url = read_settings().database_url
-
-    async def connected() -> Result:
-        async with await psycopg.AsyncConnection.connect(url, connect_timeout=5) as connection:
-            return await work(connection)
-
-    try:
-        return asyncio.run(connected())
-    except psycopg.Error as error:
-        raise Unavailable(f"the database: {error}") from None

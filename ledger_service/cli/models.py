@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
-import psycopg
 
 from contracts.limits import MODEL_NOTE_MAX_CHARACTERS
-from ledger_service.errors import RefusedToStart, Unavailable
+from ledger_service.cli.database import with_database
+from ledger_service.errors import RefusedToStart
 from ledger_service.generations.catalogue import Catalogue
 from ledger_service.generations.document import load_document
 from ledger_service.settings import read_settings
 from ledger_service.store.models import OPERATOR, SwitchRow, read_switches, set_switch
-from ledger_service.store.pool import Connection
 
-Result = TypeVar("Result")
 ACTOR = "operator"
 
 
@@ -36,7 +30,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def run_list(_: argparse.Namespace) -> int:
     """Print one line per switch; `*` is the operator."""
-    for row in sorted(_with_database(read_switches)):
+    for row in sorted(with_database(read_switches)):
         state = "on" if row.available else "off"
         print(f"{row.tenant}  {row.model}  {state}  {row.note or ''}".rstrip())
     return 0
@@ -50,19 +44,6 @@ def run_switch(options: argparse.Namespace) -> int:
     if options.note and len(options.note) > MODEL_NOTE_MAX_CHARACTERS:
         raise RefusedToStart(f"a note has at most {MODEL_NOTE_MAX_CHARACTERS} characters")
     row = SwitchRow(OPERATOR, options.model, options.is_on, None, options.note or None)
-    _with_database(lambda connection: set_switch(connection, row, ACTOR))
+    with_database(lambda connection: set_switch(connection, row, ACTOR))
     print(f"{options.model} is {'on' if options.is_on else 'off'}")
     return 0
-
-
-def _with_database(work: Callable[[Connection], Awaitable[Result]]) -> Result:
-    url = read_settings().database_url
-
-    async def connected() -> Result:
-        async with await psycopg.AsyncConnection.connect(url, connect_timeout=5) as connection:
-            return await work(connection)
-
-    try:
-        return asyncio.run(connected())
-    except psycopg.Error as error:
-        raise Unavailable(f"the database: {error}") from None

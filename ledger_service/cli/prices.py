@@ -4,7 +4,6 @@ they brought in and cost."""
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,14 +11,14 @@ from decimal import Decimal
 from pathlib import Path
 
 import msgspec
-import psycopg
 
-from ledger_service.errors import RefusedToStart, Unavailable
+from ledger_service.cli.database import with_database
+from ledger_service.errors import RefusedToStart
 from ledger_service.generations.catalogue import Catalogue
 from ledger_service.generations.document import Document, load_document
 from ledger_service.generations.margins import Margin, Margins, account_for
 from ledger_service.generations.repricing import Sum, reprice, total_of
-from ledger_service.settings import Settings, read_settings
+from ledger_service.settings import read_settings
 from ledger_service.store.vault import Vault
 
 _NAME_WIDTH = 32
@@ -70,10 +69,10 @@ def run_simulate(options: argparse.Namespace) -> int:
     """Price the past anew, with the serving role's rights."""
     document = load_document(str(options.file))
     since = _instant(options.since) if options.since else None
-    try:
-        sums = asyncio.run(_simulate(read_settings(), document, since))
-    except psycopg.OperationalError as error:
-        raise Unavailable(f"the database: {error}") from None
+    vault = Vault(read_settings().master_key())
+    sums = with_database(
+        lambda connection: reprice(connection, vault, Catalogue(document), since), autocommit=True
+    )
     _print_head(document)
     titles = ("generations", "unreadable", "refused", "charged", "anew", "difference")
     print(f"{'model':<{_NAME_WIDTH}}" + "".join(f"{title:>12}" for title in titles))
@@ -86,10 +85,9 @@ def run_margin(options: argparse.Namespace) -> int:
     """Add up the past, with the serving role's rights."""
     document = load_document(str(options.file) if options.file else _catalogue_file())
     since = _instant(options.since) if options.since else None
-    try:
-        margins = asyncio.run(_account(read_settings(), document, since))
-    except psycopg.OperationalError as error:
-        raise Unavailable(f"the database: {error}") from None
+    margins = with_database(
+        lambda connection: account_for(connection, document, since), autocommit=True
+    )
     if options.json:
         print(msgspec.json.encode(margins).decode())
         return 0
@@ -101,22 +99,6 @@ def run_margin(options: argparse.Namespace) -> int:
 def _catalogue_file() -> str:
     """Prices can be shown where there is no database, and so no settings."""
     return os.environ.get("CATALOGUE_FILE", "")
-
-
-async def _simulate(settings: Settings, document: Document, since: datetime | None) -> list[Sum]:
-    connect = psycopg.AsyncConnection.connect(
-        settings.database_url, autocommit=True, connect_timeout=5
-    )
-    async with await connect as connection:
-        return await reprice(connection, Vault(settings.master_key()), Catalogue(document), since)
-
-
-async def _account(settings: Settings, document: Document, since: datetime | None) -> Margins:
-    connect = psycopg.AsyncConnection.connect(
-        settings.database_url, autocommit=True, connect_timeout=5
-    )
-    async with await connect as connection:
-        return await account_for(connection, document, since)
 
 
 def _instant(text: str) -> datetime:

@@ -31,11 +31,6 @@ def plain_array(values: Iterable[int | bool]) -> str:
     return "{" + ",".join(map(str, values)) + "}"
 
 
-def bytea_array(values: Iterable[bytes | None]) -> str:
-    """Bytes in hex; None becomes NULL."""
-    return "{" + ",".join(["NULL" if v is None else f'"\\\\x{v.hex()}"' for v in values]) + "}"
-
-
 def time_array(values: Iterable[datetime | None]) -> str:
     """Instants with their offset; None becomes NULL. A batch has few different ones."""
     texts: dict[datetime | None, str] = {None: "NULL"}

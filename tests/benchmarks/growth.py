@@ -16,7 +16,7 @@ from tests.benchmarks.stand import Stand, check, key_of, port_of, size_bytes
 from tests.fixtures.live import LiveLedger
 from tests.fixtures.services import Database
 
-ACCOUNTS_AT_WORK = 1_000
+ACCOUNTS_AT_WORK = 250
 """As many accounts get all requests, whatever else there is: what differs is the history."""
 ACCOUNTS_MAX = 1_000_000
 
@@ -68,7 +68,7 @@ def _load(ledger: LiveLedger, kind: str, turns: Turns) -> Load:
         port=port_of(ledger),
         key=key_of(ledger),
         kind=kind,
-        accounts=min(ACCOUNTS_AT_WORK, 250),
+        accounts=ACCOUNTS_AT_WORK,
         seconds=turns.seconds,
     )
 
@@ -90,7 +90,7 @@ def _all_accounts(ledger: LiveLedger, events: int, turns: Turns) -> list[Row]:
             what=f"spends over {accounts:,} accounts",
             ours=ours,
             yardstick=few,
-            yardstick_name="over 250 of them",
+            yardstick_name=f"over {ACCOUNTS_AT_WORK} of them",
         ),
         Row(
             group="growth",

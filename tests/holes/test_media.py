@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,6 +15,7 @@ from job_worker.media import MediaHosts, MediaStore
 from job_worker.settings import read_settings
 from tests.fixtures.checker import check
 from tests.fixtures.customer import Customer
+from tests.fixtures.serving import QuietHandler, serving
 from tests.fixtures.stack import Stack, eventually
 
 pytestmark = pytest.mark.slow
@@ -68,7 +66,7 @@ def test_hole_27_what_is_not_in_our_storage_is_no_success(
 def endless_film() -> Iterator[str]:
     """A server that sends a film of no stated length until nobody listens; its `host:port`."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
@@ -78,16 +76,8 @@ def endless_film() -> Iterator[str]:
             except OSError:
                 return
 
-        def log_message(self, *_: Any) -> None:
-            """Say nothing: the test tells what went wrong."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with serving(Handler) as host:
+        yield host
 
 
 def test_hole_27_a_file_that_hides_its_length_is_bounded_too(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,6 +17,7 @@ from job_worker.errors import ProviderUnavailable
 from job_worker.providers.fal import LISTING_PAGE_ITEMS, FalQueue
 from job_worker.providers.port import Listed
 from tests.fixtures.fal_emulator import IMAGE, VIDEO, running
+from tests.fixtures.serving import QuietHandler, serving
 
 pytestmark = pytest.mark.slow
 
@@ -63,7 +62,7 @@ def test_all_pages_of_all_endpoints_are_read(tmp_path: Path) -> None:
 def provider_that_says(*items: dict[str, Any]) -> Iterator[str]:
     """A listing without tags, which shows what was sent only to those who ask for it."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             """Answer with one page."""
             asked = "payloads" in parse_qs(urlsplit(self.path).query).get("expand", [])
@@ -71,23 +70,10 @@ def provider_that_says(*items: dict[str, Any]) -> Iterator[str]:
                 {k: v for k, v in item.items() if asked or k != "json_input"} for item in items
             ]
             body = msgspec.json.encode({"items": shown, "next_cursor": None})
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.reply(200, body)
 
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Handler) as host:
+        yield f"http://{host}/v1"
 
 
 def test_without_tags_the_seed_is_asked_for() -> None:

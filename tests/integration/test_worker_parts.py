@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +23,7 @@ from job_worker.main import make_steps
 from job_worker.media import MediaHosts, MediaStore
 from job_worker.settings import Secret, Settings
 from tests.fixtures.services import Valkey
+from tests.fixtures.serving import QuietHandler, serving
 from tests.fixtures.stub_ledger import WORK_KEY, StubLedger, serve_stub_ledger
 
 FIXTURES = Path(__file__).parents[2] / "deploy" / "emulators" / "fal" / "fixtures"
@@ -206,7 +206,7 @@ def test_a_late_claim_posts_nothing(ledger: StubLedger, tmp_path: Path) -> None:
 def media_server(paths: dict[str, tuple[int, dict[str, str], bytes]]) -> Iterator[str]:
     """Serve fixed answers; the value is the server's `host:port`."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             status, headers, content = paths[self.path]
             assert "Authorization" not in self.headers
@@ -216,15 +216,8 @@ def media_server(paths: dict[str, tuple[int, dict[str, str], bytes]]) -> Iterato
             self.end_headers()
             self.wfile.write(content)
 
-        def log_message(self, *_: Any) -> None:
-            """Say nothing: the test tells what went wrong."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with serving(Handler) as host:
+        yield host
 
 
 async def copy(folder: Path, host: str, path: str, output: str = "video") -> Any:

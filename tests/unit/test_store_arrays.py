@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger_service.store.arrays import bytea_array, plain_array, text_array, time_array
+from ledger_service.store.arrays import plain_array, text_array, time_array
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 
@@ -43,13 +43,6 @@ def test_text_with_nul_is_refused() -> None:
     """It would end one element and begin another."""
     with pytest.raises(ValueError, match="NUL"):
         text_array(["a\0b"])
-
-
-@given(st.lists(st.none() | st.binary()))
-def test_any_bytes_survive(values: list[bytes | None]) -> None:
-    """As hex."""
-    expected = [None if value is None else f"\\x{value.hex()}" for value in values]
-    assert parse(bytea_array(values)) == expected
 
 
 @given(st.lists(st.none() | st.datetimes()))

@@ -4,6 +4,9 @@
 -- name: head
 SELECT last FROM ledger.logs WHERE log = 'main'
 
+-- name: export_snapshot
+SELECT pg_export_snapshot()
+
 -- name: gap
 SELECT position - 1 FROM (
     SELECT position, lag(position, 1, 0::bigint) OVER (ORDER BY position) AS before

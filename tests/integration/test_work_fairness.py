@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow
 
 DUE = load_statements("generations")["due"]
 CLOCKWORK = load_statements("clockwork")
+MEDIA = load_statements("media")
 MOST = 50
 FILL = """
     INSERT INTO ledger.jobs (owner, generation_id, model, status, created_at, due_at, deadline,
@@ -134,6 +135,27 @@ def test_finding_work_reads_a_stretch_of_the_index(
     assert "due_at" in scan["Index Cond"]
     assert scan["Actual Rows"] == min(due_jobs, 2_000)
     assert scan.get("Rows Removed by Filter", 0) == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "column", "index"),
+    [
+        (CLOCKWORK["expiring"], "next_expiry_at", "heads_next_expiry"),
+        (CLOCKWORK["expiring_holds"], "expires_at", "holds_expiring"),
+        (CLOCKWORK["overdue"], "deadline", "jobs_deadline"),
+        (MEDIA["due"], "due_at", "media_due"),
+    ],
+    ids=["expiries", "holds", "deadlines", "media"],
+)
+def test_what_is_due_is_a_condition_of_its_index(
+    database: Database, query: str, column: str, index: str
+) -> None:
+    """Of a million that are due later none is looked at."""
+    with database.connect_owner(autocommit=True) as connection:
+        connection.execute("SET enable_seqscan = off")
+        nodes = list(plan_of(connection, query, [MOST]))
+    (scan,) = [node for node in nodes if node.get("Index Name") == index]
+    assert column in scan["Index Cond"]
 
 
 def plan_of(connection: Any, query: str, values: list[Any]) -> Iterator[dict[str, Any]]:

@@ -1,7 +1,8 @@
--- The clockwork's own statements. All of it goes by the database's clock.
+-- The clockwork's own statements. All of it goes by the database's clock. What is due is compared
+-- with statement_timestamp(): clock_timestamp() is volatile, and no condition of an index.
 
 -- name: forget_progress
-DELETE FROM ledger.progress WHERE seen_at < clock_timestamp() - interval '1 hour'
+DELETE FROM ledger.progress WHERE seen_at < statement_timestamp() - interval '1 hour'
 
 -- name: lead
 -- One row per role. A holder renews; another takes over when the lease has run out, with a new
@@ -54,16 +55,16 @@ RETURNING j.generation_id
 
 -- name: expiring
 SELECT owner FROM ledger.heads
-WHERE next_expiry_at <= clock_timestamp() ORDER BY next_expiry_at LIMIT $1
+WHERE next_expiry_at <= statement_timestamp() ORDER BY next_expiry_at LIMIT $1
 
 -- name: expiring_holds
 SELECT owner, hold_id FROM ledger.holds
-WHERE status = 'open' AND expires_at <= clock_timestamp() ORDER BY expires_at LIMIT $1
+WHERE status = 'open' AND expires_at <= statement_timestamp() ORDER BY expires_at LIMIT $1
 
 -- name: overdue
 -- Not while no worker asks for work: a job must not be ended because nobody could do it.
 SELECT owner, generation_id FROM ledger.jobs
-WHERE due_at IS NOT NULL AND deadline <= clock_timestamp()
+WHERE due_at IS NOT NULL AND deadline <= statement_timestamp()
     AND EXISTS (
         SELECT FROM ledger.work_activity
         WHERE last_claim_at > clock_timestamp() - interval '30 seconds'

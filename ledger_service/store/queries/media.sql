@@ -26,7 +26,7 @@ UPDATE ledger.projections SET position = $1 WHERE name = 'media'
 
 -- name: due
 SELECT owner, generation_id, asset_keys FROM ledger.media
-WHERE due_at <= clock_timestamp() AND asset_keys <> '{}'
+WHERE due_at <= statement_timestamp() AND asset_keys <> '{}'
 ORDER BY due_at LIMIT $1
 
 -- name: postpone

@@ -12,7 +12,14 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from contracts.limits import ASSET_MAX_BYTES, ASSETS_MAX, CLAIMS_PER_REQUEST_MAX, ID_MAX_CHARACTERS
+from contracts.api.batches import BatchResult
+from contracts.limits import (
+    ASSET_MAX_BYTES,
+    ASSETS_MAX,
+    CLAIMS_PER_REQUEST_MAX,
+    ID_MAX_CHARACTERS,
+    REPORTS_PER_REQUEST_MAX,
+)
 
 DOORBELL_QUEUE: Final = "generations"
 DOORBELL_ACTOR: Final = "advance"
@@ -82,10 +89,14 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClaimsRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Ask for work: up to `max` claims of generations that are due now."""
+    """Ask for work: up to `max` claims of generations that are due now, or of those that are named
+    and due. A request for one generation needs neither."""
 
     worker: ShortText
     max: Annotated[int, msgspec.Meta(ge=1, le=CLAIMS_PER_REQUEST_MAX)] = 1
+    generations: Annotated[
+        tuple[ShortText, ...], msgspec.Meta(max_length=CLAIMS_PER_REQUEST_MAX)
+    ] = ()
 
 
 class ClaimsReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,6 +220,36 @@ class ReportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     fence: ShortText
     attempt_id: ShortText
     event: ReportEvent
+
+
+_STEP_REPORT_SCHEMA: Final = {
+    "title": "StepReport",
+    "description": "The body of a single report, and `generation_id`.",
+    "type": "object",
+    "required": ["generation_id", "fence", "attempt_id", "event"],
+    "properties": {"generation_id": {"type": "string"}},
+}
+
+
+class StepReport(ReportRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A report, and whose it is."""
+
+    generation_id: ShortText
+
+
+class ReportsRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Many reports at once; each is judged by itself, so a malformed one spoils no other."""
+
+    reports: Annotated[
+        tuple[Annotated[Any, msgspec.Meta(extra_json_schema=_STEP_REPORT_SCHEMA)], ...],
+        msgspec.Meta(min_length=1, max_length=REPORTS_PER_REQUEST_MAX),
+    ]
+
+
+class ReportsReply(msgspec.Struct, frozen=True, kw_only=True):
+    """One result for each report, in their order: what the single report would be answered."""
+
+    results: tuple[BatchResult, ...]
 
 
 class ReportReply(msgspec.Struct, frozen=True, kw_only=True):

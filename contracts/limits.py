@@ -38,6 +38,8 @@ LEASE_SECONDS: Final = 8.0
 POST_WINDOW_SECONDS: Final = 3.0
 """How long after a submit claim the worker may still POST to the provider."""
 CLAIMS_PER_REQUEST_MAX: Final = 50
+REPORTS_PER_REQUEST_MAX: Final = 25
+REPORTS_BODY_MAX_BYTES: Final = REPORTS_PER_REQUEST_MAX * BODY_MAX_BYTES
 ATTEMPTS_MAX: Final = 50
 """Attempts of one generation; a further one follows only when the last was certainly not sent.
 Those that a pause of the provider held back are not counted: the deadline bounds them."""

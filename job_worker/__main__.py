@@ -15,7 +15,9 @@ from job_worker.settings import VARIABLES, Settings, read_settings
 
 SHUTDOWN_TIMEOUT_SECONDS: Final = 8.0
 """Above the drain of the steps; after it, threads that still run are abandoned."""
-IDLE_POLL_SECONDS: Final = 0.25
+BELL_THREADS: Final = 4
+"""They only hand bells over to the event loop, and wait while it has no place for more."""
+IDLE_POLL_SECONDS: Final = 0.05
 """How long an idle queue goes unasked at most: this is the bell's latency."""
 RESTART_DELAY_SECONDS: Final = 2.0
 """The pause between two tries to reach a Valkey that is down."""
@@ -50,7 +52,7 @@ def main() -> int:
 
 
 def _run_dramatiq(settings: Settings) -> int:
-    os.environ |= {name: str(value) for name, value in _dramatiq_environment(settings).items()}
+    os.environ |= {name: str(value) for name, value in _dramatiq_environment().items()}
     # Only now: Dramatiq reads them once, at import.
     from dramatiq import cli
 
@@ -58,17 +60,17 @@ def _run_dramatiq(settings: Settings) -> int:
     arguments = parser.parse_args([
         "job_worker.main:boot",
         *("--processes", str(settings.processes)),
-        *("--threads", str(settings.threads)),
+        *("--threads", str(BELL_THREADS)),
         *("--queues", DOORBELL_QUEUE),
         *("--worker-shutdown-timeout", str(int(SHUTDOWN_TIMEOUT_SECONDS * 1000))),
     ])  # fmt: skip
     return cli.main(arguments) or 0  # type: ignore[no-untyped-call]
 
 
-def _dramatiq_environment(settings: Settings) -> dict[str, int]:
+def _dramatiq_environment() -> dict[str, int]:
     return {
-        # No more than the threads can answer: the rest is for other workers.
-        "dramatiq_queue_prefetch": settings.threads,
+        # No more than can be handed over: the rest is for other workers.
+        "dramatiq_queue_prefetch": BELL_THREADS,
         "dramatiq_delay_queue_prefetch": 1,
         "dramatiq_worker_timeout": int(IDLE_POLL_SECONDS * 1000),
         "dramatiq_restart_delay": int(RESTART_DELAY_SECONDS * 1000),

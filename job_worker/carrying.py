@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from contracts.client import LedgerRejected, LedgerUnavailable, WorkClient
+from contracts.client import LedgerRejected, LedgerUnavailable
 from contracts.jobs import (
     Claim,
     RenewReport,
@@ -25,6 +25,7 @@ from contracts.jobs import (
     Step,
 )
 from contracts.limits import LEASE_SECONDS
+from job_worker.sharing import Desk
 
 log: Final = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ PerformStep = Callable[[Held], Awaitable[ReportEvent]]
 class Carrier:
     """Carries claims of one process; `perform` does a claim's step and always has a report."""
 
-    def __init__(self, ledger: WorkClient, perform: PerformStep) -> None:
+    def __init__(self, ledger: Desk, perform: PerformStep) -> None:
         self._ledger = ledger
         self._perform = perform
 

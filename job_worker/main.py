@@ -24,6 +24,7 @@ from contracts.jobs import ReportEvent, Step
 from job_worker import actors
 from job_worker.breaker import Guarded
 from job_worker.carrying import Carrier, Held
+from job_worker.crew import Crew
 from job_worker.doorbell import make_broker
 from job_worker.loop_thread import LoopThread
 from job_worker.media import MediaHosts, MediaStore
@@ -32,6 +33,7 @@ from job_worker.providers.fal import FalQueue
 from job_worker.providers.port import Provider
 from job_worker.pulling import Puller
 from job_worker.settings import Settings, read_settings
+from job_worker.sharing import SharedDesk
 from job_worker.steps.fetch import fetch
 from job_worker.steps.find import find
 from job_worker.steps.poll import poll
@@ -63,8 +65,7 @@ def make_fal(settings: Settings) -> Provider:
         queue_url=settings.fal_queue_url,
         api_url=settings.fal_api_url,
         key=settings.fal_key.value,
-        # One for each bell that is answered, and for as many pulled generations.
-        submits_max=2 * settings.threads,
+        submits_max=settings.places,
         listing_complete=settings.provider_listing_complete,
         media_hosts=settings.fal_media_hosts,
     )
@@ -124,27 +125,22 @@ class WorkerProcess:
             worker=f"{socket.gethostname()}:{os.getpid()}",
         )
         self._steps = make_steps(settings)
-        self._carrier = Carrier(self._ledger, self._steps)
-        self._bells: set[asyncio.Task[None]] = set()
-        self._puller = Puller(
-            self._carrier, slots=settings.threads, busy_elsewhere=lambda: len(self._bells)
-        )
+        self._crew = Crew(Carrier(SharedDesk(self._ledger), self._steps), settings.places)
         self._draining: concurrent.futures.Future[None] | None = None
         self._loop = LoopThread("steps")
-        self._lasting = [self._loop.start(work) for work in (self._puller.run(), self._tell())]
+        self._lasting = [
+            self._loop.start(work) for work in (Puller(self._crew).run(), self._tell())
+        ]
 
     def answer_bell(self, generation_id: str) -> None:
-        """Carry a generation until it waits for something; blocks one of the queue's threads."""
-        try:
-            self._loop.start(self._answer_bell(generation_id)).result()
-        except concurrent.futures.CancelledError:
-            log.info("%s is left to another worker", generation_id)
+        """Have a generation carried; blocks one of the queue's threads until it has a place."""
+        self._loop.start(self._crew.answer_bell(generation_id)).result()
 
     def start_draining(self) -> None:
         """Stop pulling, and give the steps that run `DRAIN_SECONDS`; returns at once."""
         for work in self._lasting:
             work.cancel()
-        self._draining = self._loop.start(self._drain())
+        self._draining = self._loop.start(self._crew.drain(DRAIN_SECONDS))
 
     def close(self) -> None:
         """Wait for the drain's end, then close everything."""
@@ -153,30 +149,11 @@ class WorkerProcess:
         self._loop.start(self._close()).result(DRAIN_SECONDS)
         self._loop.stop()
 
-    async def _answer_bell(self, generation_id: str) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._bells.add(task)
-        try:
-            await self._carrier.answer_bell(generation_id)
-        finally:
-            self._bells.discard(task)
-
     async def _tell(self) -> None:
         """The health line, now and then."""
         while True:
-            log.info("health: %s; %d bells, %d pulled",
-                     self._steps.health(), len(self._bells), self._puller.carried)  # fmt: skip
+            log.info("health: %s; %d generations carried", self._steps.health(), self._crew.carried)
             await asyncio.sleep(HEALTH_SECONDS)
-
-    async def _drain(self) -> None:
-        await asyncio.gather(self._puller.drain(DRAIN_SECONDS), self._drain_bells())
-
-    async def _drain_bells(self) -> None:
-        if self._bells:
-            await asyncio.wait(set(self._bells), timeout=DRAIN_SECONDS)
-        for task in self._bells:
-            task.cancel()
 
     async def _close(self) -> None:
         await self._steps.close()

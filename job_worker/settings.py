@@ -12,7 +12,7 @@ from job_worker.errors import BadSettings
 
 Value = TypeVar("Value")
 
-THREADS_DEFAULT: Final = 16
+PLACES_DEFAULT: Final = 32
 PROCESSES_DEFAULT: Final = 1
 
 VARIABLES: Final[Mapping[str, str]] = {
@@ -25,7 +25,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "FAL_API_URL": "fal's platform API (https://api.fal.ai/v1)",
     "FAL_MEDIA_HOSTS": "hosts that media may come from (fal.media,*.fal.media)",
     "PROVIDER_LISTING_COMPLETE": "1: a submit that the listing lacks was never accepted (0)",
-    "WORKER_THREADS": f"doorbells answered at once in one process ({THREADS_DEFAULT})",
+    "WORKER_PLACES": f"generations carried at once in one process ({PLACES_DEFAULT})",
     "WORKER_PROCESSES": f"processes ({PROCESSES_DEFAULT})",
 }
 """Every variable with its meaning; a default stands in brackets."""
@@ -58,7 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     fal_media_hosts: tuple[str, ...]
     storage_url: str
     provider_listing_complete: bool
-    threads: int
+    places: int
     processes: int
 
 
@@ -75,7 +75,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         fal_media_hosts=reader.read("FAL_MEDIA_HOSTS", _hosts, "fal.media,*.fal.media"),
         storage_url=reader.read("STORAGE_URL", _storage_url),
         provider_listing_complete=reader.read("PROVIDER_LISTING_COMPLETE", _flag, "0"),
-        threads=reader.read("WORKER_THREADS", _count, str(THREADS_DEFAULT)),
+        places=reader.read("WORKER_PLACES", _count, str(PLACES_DEFAULT)),
         processes=reader.read("WORKER_PROCESSES", _count, str(PROCESSES_DEFAULT)),
     )
     if reader.faults:

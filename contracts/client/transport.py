@@ -112,7 +112,8 @@ class Transport:
         except httpx.HTTPError:
             raise LedgerUnavailable(operation, "broken") from None
         if not response.is_success:
-            raise _failure(operation, response)
+            retry_after = _retry_after(response)
+            raise failure_of(operation, response.status_code, response.content, retry_after)
         try:
             return msgspec.json.decode(response.content, type=reply_type)
         except (msgspec.MsgspecError, RecursionError):
@@ -143,20 +144,23 @@ class Client:
         await self._transport.close()
 
 
-def _failure(operation: str, response: httpx.Response) -> LedgerRejected | LedgerUnavailable:
+def failure_of(
+    operation: str, status: int, content: bytes, retry_after_seconds: float | None = None
+) -> LedgerRejected | LedgerUnavailable:
+    """What an answer means that is no success."""
     try:
-        problem, fields = Problem.parse(response.content)
+        problem, fields = Problem.parse(content)
         code = problem.code
     except (msgspec.MsgspecError, RecursionError):
         # A proxy's page, not the ledger's own answer.
-        code, fields = f"http_{response.status_code}", {}
-    if 400 <= response.status_code < 500:
-        return LedgerRejected(operation, code, response.status_code, fields)
+        code, fields = f"http_{status}", {}
+    if 400 <= status < 500:
+        return LedgerRejected(operation, code, status, fields)
     return LedgerUnavailable(
         operation,
         code,
         not_applied=code in {ProblemCode.UNAVAILABLE, ProblemCode.NOT_CAUGHT_UP},
-        retry_after_seconds=_retry_after(response),
+        retry_after_seconds=retry_after_seconds,
     )
 
 

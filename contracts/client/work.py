@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from contracts.client.transport import CONNECTIONS_MAX, Client, segment
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from contracts.api.batches import BatchResult
+from contracts.client.errors import LedgerError, LedgerUnavailable
+from contracts.client.transport import CONNECTIONS_MAX, Client, failure_of, segment
 from contracts.jobs import (
     Claim,
     ClaimsReply,
     ClaimsRequest,
     ReportReply,
     ReportRequest,
+    ReportsReply,
+    ReportsRequest,
+    StepReport,
     WorkModel,
     WorkModelsReply,
 )
+
+_REPORTS: Final = "/v1/work/reports"
 
 
 class WorkClient(Client):
@@ -47,7 +59,37 @@ class WorkClient(Client):
         path = f"/v1/generations/{segment(generation_id)}/reports"
         return await self._transport.call("POST", path, ReportReply, body=report, repeatable=True)
 
+    async def claim_each(self, generation_ids: Sequence[str]) -> tuple[Claim, ...]:
+        """Claim the next step of each of these generations that is due; never repeated either."""
+        ids = tuple(generation_ids)
+        request = ClaimsRequest(worker=self._worker, max=len(ids), generations=ids)
+        reply = await self._transport.call("POST", "/v1/work/claims", ClaimsReply, body=request)
+        return reply.claims
+
+    async def report_each(self, reports: Sequence[StepReport]) -> list[ReportReply | LedgerError]:
+        """Report many steps; what `report` would return or raise of each, in their order.
+
+        Raises `LedgerUnavailable` when there is no answer at all.
+        """
+        request = ReportsRequest(reports=tuple(reports))
+        reply = await self._transport.call(
+            "POST", _REPORTS, ReportsReply, body=request, repeatable=True
+        )
+        if len(reply.results) != len(reports):
+            raise LedgerUnavailable(f"POST {_REPORTS}", "unreadable")
+        return [_result(result) for result in reply.results]
+
     async def models(self) -> tuple[WorkModel, ...]:
         """Who makes what: every model of the catalogue, with its provider and endpoint."""
         reply = await self._transport.call("GET", "/v1/work/models", WorkModelsReply)
         return reply.items
+
+
+def _result(result: BatchResult) -> ReportReply | LedgerError:
+    content = bytes(result.body)
+    if result.status != 200:
+        return failure_of(f"POST {_REPORTS}", result.status, content)
+    try:
+        return msgspec.json.decode(content, type=ReportReply)
+    except (msgspec.MsgspecError, RecursionError):
+        return LedgerUnavailable(f"POST {_REPORTS}", "unreadable")

@@ -17,7 +17,7 @@ from ledger_service.api.call import REPLAYED, Call
 from ledger_service.api.debits import DebitsController
 from ledger_service.api.endpoint import NO_KEY, carry_out, fingerprint_of, key_of, post
 from ledger_service.api.grants import GrantsController
-from ledger_service.api.headers import Trace, readable_key
+from ledger_service.api.headers import readable_key
 from ledger_service.api.holds import HoldsController
 from ledger_service.api.http_reply import HttpReply, json_reply
 from ledger_service.api.operating import OperatingController, TransfersController
@@ -107,8 +107,7 @@ class BatchesController(Controller):
 
 async def _result(call: Call, number: int, command: Any) -> BatchResult:
     """One command's answer, whatever happens."""
-    single = Call(call.services, call.identity, call.headers, _trace(call.trace, number))
-    single.is_dry_run = call.is_dry_run
+    single = call.part(number)
     instance = BatchesController.path
     try:
         fields = _fields(command)
@@ -171,8 +170,3 @@ def _key(fields: dict[str, Any], *, is_needed: bool) -> Key:
         return key_of(readable_key(text.encode()))
     except Rejected as refused:
         raise fault("/idempotency_key", refused.errors[0].detail) from None
-
-
-def _trace(trace: Trace, number: int) -> Trace:
-    """A mark of its own for each command, as each request has one."""
-    return Trace(trace.trace_id, f"{(int(trace.span_id, 16) + number) % 2**64:016x}")

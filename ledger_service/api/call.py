@@ -60,6 +60,12 @@ class Call:
         self.is_dry_run = is_dry_run
         self.planned: list[tuple[str, int]] = []
 
+    def part(self, number: int) -> Call:
+        """The same request's command of this number, with a mark of its own."""
+        part = Call(self.services, self._identity, self.headers, self.trace.of_part(number))
+        part.is_dry_run = self.is_dry_run
+        return part
+
     @property
     def identity(self) -> Identity:
         """Who asks; only operations without a scope have nobody."""

@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+import msgspec
 from litestar import Controller
 
+from contracts.api.batches import BatchResult
 from contracts.api.keys import Scope
 from contracts.jobs import (
     Claim,
@@ -15,14 +18,20 @@ from contracts.jobs import (
     FailedReport,
     ReportReply,
     ReportRequest,
+    ReportsReply,
+    ReportsRequest,
     RunningReport,
     Step,
+    StepReport,
     WorkModelsReply,
 )
+from contracts.limits import REPORTS_BODY_MAX_BYTES
 from contracts.problems import ProblemCode
+from ledger_service.api.body import to_struct
 from ledger_service.api.call import Call
 from ledger_service.api.endpoint import get, post
 from ledger_service.api.http_reply import HttpReply, json_reply
+from ledger_service.api.problem_details import problem_of
 from ledger_service.domain.commands import ClaimGeneration, ReportGeneration
 from ledger_service.domain.generation.state import Claimed, Reported
 from ledger_service.errors import Rejected, Unavailable
@@ -44,15 +53,24 @@ class WorkController(Controller):
         example={"worker": "worker-1", "max": 10},
     )
     async def claim_due(self, call: Call, body: ClaimsRequest) -> HttpReply:
-        """Up to `max` steps of generations that are due now, of all tenants; maybe none."""
+        """Up to `max` steps of generations that are due now, of all tenants; maybe none.
+
+        Those that `generations` names are claimed instead, as far as they are due.
+        """
         reads = call.services.generations.reads
         await reads.note_claims()
-        due = await reads.due(body.max)
-        claims = await asyncio.gather(
-            *[_claim(call, owner, generation_id, body.worker) for owner, generation_id in due],
+        if body.generations:
+            due = list((await reads.owners_of(body.generations)).items())
+        else:
+            due = [(generation_id, owner) for owner, generation_id in await reads.due(body.max)]
+        outcomes = await asyncio.gather(
+            *[
+                _claimed(call.part(number), owner, generation_id, body.worker)
+                for number, (generation_id, owner) in enumerate(due)
+            ],
             return_exceptions=True,
         )
-        return json_reply(ClaimsReply(claims=tuple(_granted(claims))))
+        return json_reply(await _claims_reply(call, _granted(outcomes)))
 
     @get(
         "/work/models",
@@ -79,8 +97,8 @@ class WorkController(Controller):
         reads = call.services.generations.reads
         await reads.note_claims()
         owner = await _owner(call, generation_id)
-        claim = await _claim(call, owner, generation_id, body.worker)
-        return json_reply(ClaimsReply(claims=(claim,) if claim else ()))
+        claimed = await _claimed(call, owner, generation_id, body.worker)
+        return json_reply(await _claims_reply(call, [claimed]))
 
     @post(
         "/generations/{generation_id:str}/reports",
@@ -100,24 +118,112 @@ class WorkController(Controller):
         Repeats are harmless. `next_claim` is the next step, already claimed for this worker.
         """
         owner = await _owner(call, generation_id)
-        command = ReportGeneration(
-            owner=owner,
-            generation_id=generation_id,
-            fence=body.fence,
-            attempt_id=body.attempt_id,
-            event=body.event,
-            worker=call.identity.key_id,
+        reported = await _reported(call, owner, generation_id, body)
+        (reply,) = await _replies(call, [reported])
+        return json_reply(reply)
+
+    @post(
+        "/work/reports",
+        scope=Scope.WORK,
+        reply=ReportsReply,
+        summary="Report on many steps",
+        body_max_bytes=REPORTS_BODY_MAX_BYTES,
+        example={
+            "reports": [
+                {
+                    "generation_id": "gen_…",
+                    "fence": "1.3",
+                    "attempt_id": "att_…",
+                    "event": {"type": "running", "provider_status": "IN_PROGRESS"},
+                }
+            ]
+        },
+    )
+    async def report_steps(self, call: Call, body: ReportsRequest) -> HttpReply:
+        """1 to 25 reports of different generations; they share requests, reads and commits.
+
+        Each has the effect and the answer (`status` and `body`) of the single report, refusals
+        included. Repeats are harmless here too.
+        """
+        reports = [_readable(document) for document in body.reports]
+        owners = await call.services.generations.reads.owners_of(
+            [report.generation_id for report in reports if isinstance(report, StepReport)]
         )
-        private = None
-        if isinstance(body.event, FailedReport) and body.event.message:
-            private = {"message": body.event.message}
-        done = await call.submit(command, private)
-        assert isinstance(done.result, Reported)
-        if isinstance(body.event, RunningReport) and done.result.accepted:
-            await _note_progress(call, generation_id, body.event)
-        claimed = done.result.claimed
-        next_claim = await _claim_of(call, claimed) if claimed else None
-        return json_reply(ReportReply(accepted=done.result.accepted, next_claim=next_claim))
+        outcomes = await asyncio.gather(
+            *[
+                _reported_of(call.part(number), owners, report)
+                for number, report in enumerate(reports)
+            ],
+            return_exceptions=True,
+        )
+        return json_reply(ReportsReply(results=await _results_of(call, outcomes)))
+
+
+def _readable(document: Any) -> StepReport | Rejected:
+    try:
+        return to_struct(document, StepReport)
+    except Rejected as refused:
+        return refused
+
+
+async def _reported_of(
+    call: Call, owners: Mapping[str, str], report: StepReport | Rejected
+) -> Reported:
+    if isinstance(report, Rejected):
+        raise report
+    owner = owners.get(report.generation_id)
+    if owner is None:
+        raise Rejected(ProblemCode.GENERATION_NOT_FOUND)
+    return await _reported(call, owner, report.generation_id, report)
+
+
+async def _reported(call: Call, owner: str, generation_id: str, report: ReportRequest) -> Reported:
+    command = ReportGeneration(
+        owner=owner,
+        generation_id=generation_id,
+        fence=report.fence,
+        attempt_id=report.attempt_id,
+        event=report.event,
+        worker=call.identity.key_id,
+    )
+    private = None
+    if isinstance(report.event, FailedReport) and report.event.message:
+        private = {"message": report.event.message}
+    done = await call.submit(command, private)
+    assert isinstance(done.result, Reported)
+    if isinstance(report.event, RunningReport) and done.result.accepted:
+        await _note_progress(call, generation_id, report.event)
+    return done.result
+
+
+async def _results_of(
+    call: Call, outcomes: Sequence[Reported | BaseException]
+) -> tuple[BatchResult, ...]:
+    """Every report's own answer; their next claims are made together."""
+    replies = iter(await _replies(call, [it for it in outcomes if isinstance(it, Reported)]))
+    results = []
+    for outcome in outcomes:
+        if isinstance(outcome, Reported):
+            status, body = 200, msgspec.json.encode(next(replies))
+        elif isinstance(outcome, Exception):
+            problem = problem_of(outcome, "/v1/work/reports", call.trace.trace_id)
+            status, body = problem.status, problem.body
+        else:
+            raise outcome
+        results.append(BatchResult(status=status, body=msgspec.Raw(body)))
+    return tuple(results)
+
+
+async def _replies(call: Call, reports: Sequence[Reported]) -> list[ReportReply]:
+    """With the next claims. What is reported is recorded: where the claims cannot be read, they
+    are left to run out, and whoever claims next goes on."""
+    claims: Sequence[Claim | None] = [None] * len(reports)
+    with suppress(Unavailable):
+        claims = await _claims_of(call, [reported.claimed for reported in reports])
+    return [
+        ReportReply(accepted=reported.accepted, next_claim=claim)
+        for reported, claim in zip(reports, claims, strict=True)
+    ]
 
 
 async def _note_progress(call: Call, generation_id: str, seen: RunningReport) -> None:
@@ -134,32 +240,44 @@ async def _owner(call: Call, generation_id: str) -> str:
     return owner
 
 
-async def _claim(call: Call, owner: str, generation_id: str, worker: str) -> Claim | None:
+async def _claimed(call: Call, owner: str, generation_id: str, worker: str) -> Claimed | None:
     command = ClaimGeneration(owner=owner, generation_id=generation_id, worker=worker)
     done = await call.submit(command)
-    if done.result is None:  # it had too many claims or attempts, and ended instead
-        return None
-    assert isinstance(done.result, Claimed)
-    return await _claim_of(call, done.result)
+    # Without a claim it had too many claims or attempts, and ended instead.
+    assert done.result is None or isinstance(done.result, Claimed)
+    return done.result
 
 
-async def _claim_of(call: Call, claimed: Claimed) -> Claim:
-    services, state = call.services.generations, claimed.state
-    attempt = state.live_attempt
+async def _claims_reply(call: Call, granted: Sequence[Claimed | None]) -> ClaimsReply:
+    claims = await _claims_of(call, granted)
+    return ClaimsReply(claims=tuple(claim for claim in claims if claim is not None))
+
+
+async def _claims_of(call: Call, granted: Sequence[Claimed | None]) -> list[Claim | None]:
+    """What the worker is told of each, with the inputs that it needs read in one go."""
+    services = call.services.generations
+    wanted = [it.state for it in granted if it is not None and _needs_input(it)]
+    contents = await services.reads.contents([(state.owner, state.private) for state in wanted])
+
+    def build(claimed: Claimed) -> Claim:
+        kept = contents.get(claimed.state.private) if _needs_input(claimed) else None
+        return services.claims.build(claimed, (kept or {}).get("input", {}))
+
+    return [None if claimed is None else build(claimed) for claimed in granted]
+
+
+def _needs_input(claimed: Claimed) -> bool:
+    """Later steps do not, unless the request must be looked for by its input."""
+    attempt = claimed.state.live_attempt
     assert attempt is not None
-    content: dict[str, Any] = {}
-    # Later steps do not need the input, unless the request must be looked for by it.
-    if claimed.step is Step.SUBMIT or attempt.request_id is None:
-        private = await services.reads.content(state.owner, state.private)
-        content = private.get("input", {})
-    return services.claims.build(claimed, content)
+    return claimed.step is Step.SUBMIT or attempt.request_id is None
 
 
-def _granted(outcomes: list[Claim | BaseException | None]) -> list[Claim]:
+def _granted(outcomes: Sequence[Claimed | BaseException | None]) -> list[Claimed]:
     """The claims to hand out. Each was granted once and would be lost unseen, so what keeps one
     from being made is raised only when there is none. Another worker may have been first; that is
     no trouble."""
-    claims = [outcome for outcome in outcomes if isinstance(outcome, Claim)]
+    claims = [outcome for outcome in outcomes if isinstance(outcome, Claimed)]
     troubles = [
         outcome
         for outcome in outcomes

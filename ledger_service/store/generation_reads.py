@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -64,12 +65,18 @@ class GenerationReads:
         rows = await self._pool.read(lambda connection: _rows(connection, "owner_of", values))
         return rows[0][0] if rows else None
 
-    async def content(self, owner: str, digest: str) -> dict[str, Any]:
-        """What the vault keeps under a digest; empty when it was erased."""
-        found = await self._pool.read(
-            lambda connection: self._vault.open(connection, owner, digest)
+    async def owners_of(self, generation_ids: Collection[str]) -> dict[str, str]:
+        """Owner by generation id, of those that exist."""
+        values = (list(set(generation_ids)),)
+        return dict(
+            await self._pool.read(lambda connection: _rows(connection, "owners_of", values))
         )
-        return found or {}
+
+    async def contents(self, wanted: Sequence[tuple[str, str]]) -> dict[str, dict[str, Any] | None]:
+        """What the vault keeps under (owner, digest) each, by digest; None when it was erased."""
+        if not wanted:
+            return {}
+        return await self._pool.read(lambda connection: self._vault.open_many(connection, wanted))
 
     async def note_progress(self, generation_id: str, seen: RunningReport) -> None:
         """Remember what the provider said of it just now."""

@@ -67,7 +67,7 @@ def test_every_job_ends_and_none_is_submitted_twice(
         "FAL_MEDIA_HOSTS": fal.url.removeprefix("http://"),
         "STORAGE_URL": (tmp_path / "media").as_uri(),
         "PROVIDER_LISTING_COMPLETE": "1",
-        "WORKER_THREADS": "8",
+        "WORKER_PLACES": "8",
     }
     worker = processes.start("job_worker", env=env, name="worker")
 

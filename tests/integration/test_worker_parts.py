@@ -181,7 +181,7 @@ def test_a_late_claim_posts_nothing(ledger: StubLedger, tmp_path: Path) -> None:
         fal_media_hosts=(),
         storage_url=f"file://{tmp_path}",
         provider_listing_complete=False,
-        threads=1,
+        places=1,
         processes=1,
     )
     claim = ledger.add().claim()

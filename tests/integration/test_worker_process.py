@@ -87,7 +87,7 @@ class Bench:
             "FAL_MEDIA_HOSTS": self.fal.removeprefix("http://"),
             "STORAGE_URL": f"file://{self.media}",
             "PROVIDER_LISTING_COMPLETE": "1",
-            "WORKER_THREADS": "4",
+            "WORKER_PLACES": "4",
         }
 
     def start(self, valkey_url: str, **more: str) -> Process:

@@ -10,6 +10,7 @@ from contracts.client import LedgerRejected, LedgerUnavailable, WorkClient
 from contracts.client.transport import CALL_TIMEOUT_SECONDS, TRIES_MAX
 from contracts.jobs import Claim, ReportReply, ReportRequest
 from job_worker.carrying import Carrier
+from job_worker.crew import Crew
 from job_worker.main import Steps
 from job_worker.pulling import Puller
 from ledger_service.errors import LedgerError, Rejected
@@ -104,28 +105,29 @@ class Worker:
         self._provider = provider
         self._starts = 0
         self._tasks: dict[asyncio.Task[None], None] = {}
-        self._carrier: Carrier | None = None
+        self._crew: _Crew | None = None
 
     def start(self) -> None:
         """Begin to pull, and to hear the bell."""
         self._starts += 1
         client = LossyClient(self._desk, self._provider, f"worker-{self._starts}", self.kill)
         steps = ScriptedSteps(self._provider)
-        self._carrier = Carrier(client, steps)
-        self._run(_Puller(self._carrier, self._tasks).run())
+        self._crew = _Crew(Carrier(client, steps), SLOTS)
+        self._run(Puller(self._crew).run())
 
     def ring(self, generation_id: str) -> None:
         """A bell that reached the queue."""
-        if self._carrier is not None:
-            self._run(self._carrier.answer_bell(generation_id))
+        if self._crew is not None:
+            self._run(self._crew.answer_bell(generation_id))
 
     def kill(self) -> None:
         """At once, wherever its steps stand."""
-        if self._carrier is None:
+        if self._crew is None:
             return
         self._provider.trace.add("worker", self._starts, "was killed")
-        self._carrier = None
-        for task in list(self._tasks):
+        abandoned = [*self._tasks, *self._crew.tasks]
+        self._crew = None
+        for task in abandoned:
             task.cancel()
         self._provider.loop.call_later(RESTART_SECONDS, self.start)
 
@@ -140,19 +142,18 @@ class Worker:
             raise error
 
 
-class _Puller(Puller):
-    """A puller whose carried claims die with its process."""
+class _Crew(Crew):
+    """A crew whose troubles end the history, and whose tasks die with its process."""
 
-    def __init__(self, carrier: Carrier, tasks: dict[asyncio.Task[None], None]) -> None:
-        super().__init__(carrier, slots=SLOTS, busy_elsewhere=lambda: 0)
-        self._all = tasks
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What it carries."""
+        return list(self._carried)
 
-    def _carry(self, held: Any) -> None:
-        before = set(self._carried)
-        super()._carry(held)
-        (task,) = self._carried - before
-        self._all[task] = None
-        task.add_done_callback(lambda done: self._all.pop(done, None))
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        super()._finished(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error
 
 
 async def _arrive(delay: float, call: Callable[[], Coroutine[Any, Any, Reply]]) -> Reply:

@@ -153,7 +153,7 @@ def test_settings_hide_their_secrets() -> None:
         ("VALKEY_URL", "http://127.0.0.1"),
         ("STORAGE_URL", "file://relative/path"),
         ("STORAGE_URL", "s3:///no-bucket"),
-        ("WORKER_THREADS", "0"),
+        ("WORKER_PLACES", "0"),
         ("WORKER_PROCESSES", "many"),
         ("PROVIDER_LISTING_COMPLETE", "yes"),
     ],

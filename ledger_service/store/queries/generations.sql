@@ -22,6 +22,9 @@ ORDER BY turn, due_at LIMIT $1
 -- name: owner_of
 SELECT owner FROM ledger.jobs WHERE generation_id = $1
 
+-- name: owners_of
+SELECT generation_id, owner FROM ledger.jobs WHERE generation_id = ANY ($1::text[])
+
 -- name: one
 SELECT h.owner, h.stream, h.version, h.snapshot_version, h.snapshot
 FROM ledger.jobs AS j

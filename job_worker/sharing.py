@@ -1,0 +1,124 @@
+"""Calls of the ledger that are shared: what is asked for while calls are under way goes out
+together with the next one.
+
+A call costs both sides more than what it carries, by far. An idle worker gains nothing by this
+and loses nothing; a busy one makes a call for many steps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Generic, Protocol, TypeVar
+
+from contracts.client import WorkClient
+from contracts.jobs import Claim, ReportReply, ReportRequest, StepReport
+from contracts.limits import CLAIMS_PER_REQUEST_MAX, REPORTS_PER_REQUEST_MAX
+
+Wish = TypeVar("Wish")
+Answer = TypeVar("Answer")
+
+CALLS_MAX: Final = 2
+"""Calls of one kind under way at once. With one, everybody would wait for the slowest step's
+commit; each further one leaves less to share."""
+
+
+class Desk(Protocol):
+    """Where claims are asked for and reports are handed in; all raise the client's errors."""
+
+    async def claim(self, generation_id: str) -> tuple[Claim, ...]:
+        """The next step of one generation, if it is due."""
+        ...
+
+    async def claim_due(self, most: int) -> tuple[Claim, ...]:
+        """Up to `most` steps of whatever is due."""
+        ...
+
+    async def report(self, generation_id: str, report: ReportRequest) -> ReportReply:
+        """What happened to a step."""
+        ...
+
+
+class Shared(Generic[Wish, Answer]):
+    """Sends wishes in calls of up to `most`, with at most `CALLS_MAX` calls under way.
+
+    `send` returns an answer or an error for each wish, in their order; what it raises, each of
+    its wishes gets.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[Sequence[Wish]], Awaitable[Sequence[Answer | BaseException]]],
+        most: int,
+    ) -> None:
+        self._send = send
+        self._most = most
+        self._waiting: deque[tuple[Wish, asyncio.Future[Answer]]] = deque()
+        self._calls: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, wish: Wish) -> Answer:
+        """The answer to this wish. Who no longer waits for it does not call it back."""
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((wish, answer))
+        if len(self._calls) < CALLS_MAX:
+            call = asyncio.create_task(self._call_while_wanted())
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
+        return await answer
+
+    async def _call_while_wanted(self) -> None:
+        while self._waiting:
+            count = min(len(self._waiting), self._most)
+            taken = [self._waiting.popleft() for _ in range(count)]
+            wishes = [wish for wish, _ in taken]
+            answers: Sequence[Answer | BaseException]
+            try:
+                answers = await self._send(wishes)
+            except Exception as error:
+                answers = [error] * count
+            for (_, waiting), answer in zip(taken, answers, strict=True):
+                if waiting.done():
+                    continue
+                if isinstance(answer, BaseException):
+                    waiting.set_exception(answer)
+                else:
+                    waiting.set_result(answer)
+
+
+class SharedDesk:
+    """The ledger's desk, at which a process asks for all its steps together."""
+
+    def __init__(self, client: WorkClient) -> None:
+        self._client = client
+        self._claim: Shared[str, tuple[Claim, ...]] = Shared(
+            self._claim_each, CLAIMS_PER_REQUEST_MAX
+        )
+        self._report: Shared[StepReport, ReportReply] = Shared(
+            client.report_each, REPORTS_PER_REQUEST_MAX
+        )
+
+    async def claim(self, generation_id: str) -> tuple[Claim, ...]:
+        """The next step of one generation; empty when it is not due."""
+        return await self._claim(generation_id)
+
+    async def claim_due(self, most: int) -> tuple[Claim, ...]:
+        """Up to `most` steps of whatever is due."""
+        return await self._client.claim_due(most)
+
+    async def report(self, generation_id: str, report: ReportRequest) -> ReportReply:
+        """What happened to a step; `LedgerRejected` `stale_fence` when the claim is not ours."""
+        return await self._report(
+            StepReport(
+                generation_id=generation_id,
+                fence=report.fence,
+                attempt_id=report.attempt_id,
+                event=report.event,
+            )
+        )
+
+    async def _claim_each(self, generation_ids: Sequence[str]) -> list[tuple[Claim, ...]]:
+        claims = {it.generation_id: it for it in await self._client.claim_each(generation_ids)}
+        # Who rang twice gets one claim: a second one would be a second submit.
+        found = [claims.pop(generation_id, None) for generation_id in generation_ids]
+        return [() if claim is None else (claim,) for claim in found]

@@ -56,3 +56,76 @@ def test_a_worker_is_told_who_makes_what(own: LiveLedger) -> None:
     assert {"model": "veo-3.1-lite", "provider": "fal", "endpoint": "fal-ai/veo3.1/lite"} in items
     assert sorted(item["model"] for item in items) == sorted(e.model for e in shipped().models)
     expect(403, own.caller.get("/v1/work/models"))
+
+
+def claim_each(ledger: LiveLedger, *generation_ids: str) -> Any:
+    """Claim these, as far as they are due; by generation id."""
+    body = {"worker": "by hand", "max": 50, "generations": generation_ids}
+    claims = expect(200, ledger.worker.post("/v1/work/claims", body, key=""))["claims"]
+    return {claim["generation_id"]: claim for claim in claims}
+
+
+def step_report(claim: Any, **event: Any) -> dict[str, Any]:
+    """A report as it stands among many."""
+    return {
+        "generation_id": claim["generation_id"],
+        "fence": claim["fence"],
+        "attempt_id": claim["attempt"]["attempt_id"],
+        "event": event,
+    }
+
+
+def report_each(ledger: LiveLedger, *reports: Any) -> Any:
+    """Hand in many reports; their results."""
+    body = {"reports": reports}
+    return expect(200, ledger.worker.post("/v1/work/reports", body, key=""))["results"]
+
+
+def test_claims_by_name_are_of_those_that_are_due(own: LiveLedger) -> None:
+    """Named generations alone are claimed, each once; what is not due or unknown is left out."""
+    first, second, other = (order(own) for _ in range(3))
+    claims = claim_each(own, first, second, first, "gen_unknown")
+    assert set(claims) == {first, second}
+    assert claims[first]["input"]["prompt"] == "a boat"
+    assert claim_each(own, first, second) == {}
+    assert set(claim_each(own, other)) == {other}
+
+
+def test_many_reports_are_each_judged_by_itself(own: LiveLedger) -> None:
+    """Each has the answer that it would have alone; refused and malformed ones spoil no other."""
+    ids = [order(own) for _ in range(3)]
+    claims = claim_each(own, *ids)
+    going, failing, stale = (claims[it] for it in ids)
+    submitted = step_report(going, type="submitted", request_id="r-1")
+    results = report_each(
+        own,
+        submitted,
+        step_report(failing, type="failed", reason="a_verdict", sent=True),
+        {**step_report(stale, type="running", provider_status="IN_QUEUE"), "fence": "1.999"},
+        step_report({**going, "generation_id": "gen_unknown"}, type="renew"),
+        {"generation_id": ids[2], "event": {"type": "nonsense"}},
+        "no object",
+    )
+    assert [result["status"] for result in results] == [200, 200, 409, 404, 400, 400]
+    codes = [result["body"].get("code") for result in results[2:]]
+    assert codes == ["stale_fence", "generation_not_found", *["validation_failed"] * 2]
+    next_claim = results[0]["body"]["next_claim"]
+    assert (next_claim["step"], next_claim["attempt"]["request_id"]) == ("poll", "r-1")
+    assert results[1]["body"] == {"accepted": True, "next_claim": None}
+    ended = expect(200, own.caller.get(f"/v1/generations/{ids[1]}"))
+    assert (ended["status"], ended["refunded"]) == ("failed", ended["price"])
+    # The same again changes nothing, and the claim that came of it stays the newest.
+    again = report_each(own, submitted)[0]
+    assert (again["status"], again["body"]["accepted"]) == (200, False)
+    running = step_report(next_claim, type="running", provider_status="IN_PROGRESS")
+    assert report_each(own, running)[0]["body"]["accepted"]
+
+
+def test_too_many_reports_are_none(own: LiveLedger) -> None:
+    """The bound is told, and nothing of such a request is taken."""
+    claim = claim_each(own, order(own)).popitem()[1]
+    report = step_report(claim, type="failed", reason="a_verdict")
+    answer = own.worker.post("/v1/work/reports", {"reports": [report] * 26}, key="")
+    assert expect(400, answer)["code"] == "validation_failed"
+    assert report_each(own, report)[0]["body"]["accepted"]
+    expect(403, own.caller.post("/v1/work/reports", {"reports": [report]}, key=""))

@@ -7,13 +7,11 @@ or refused, or unknown; the ledger decides what follows.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
-import httpx
 import msgspec
 
 from contracts.jobs import Claim, ProviderUrls
@@ -33,13 +31,11 @@ from job_worker.providers.fal_listing import (
     takes_seed,
 )
 from job_worker.providers.port import Accepted, Listed, Result, Status
+from job_worker.providers.wire import Answer, Wire, is_same_origin
 
-CONNECT_TIMEOUT_SECONDS: Final = 2.0
 SUBMIT_TIMEOUT_SECONDS: Final = 10.0
 READ_TIMEOUT_SECONDS: Final = 8.0
-READ_CONNECTIONS_MAX: Final = 8
-"""Few, because each call looks at all of them."""
-ANSWER_MAX_BYTES: Final = 4 * 1024**2
+READ_CONNECTIONS_MAX: Final = 32
 MEDIA_LIFE_SECONDS: Final = 3 * 24 * 3600
 """How long fal keeps the media: we copy them at once, so this only has to outlast our outages."""
 LISTING_BEFORE: Final = timedelta(seconds=60)
@@ -71,28 +67,16 @@ class FalQueue:
         self.listing_complete = listing_complete
         self._queue_url = queue_url
         self._api_url = api_url
-        headers = {
-            "Authorization": f"Key {key}",
-            "Accept": "application/json",
-            # Answers are small; a compressed one could unfold to any size.
-            "Accept-Encoding": "identity",
-        }
-        timeout = httpx.Timeout(READ_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
-        self._reads = httpx.AsyncClient(
-            headers=headers, timeout=timeout, trust_env=False,
-            limits=httpx.Limits(max_connections=READ_CONNECTIONS_MAX, keepalive_expiry=3.0),
-        )  # fmt: skip
+        headers = {"Authorization": f"Key {key}", "Accept": "application/json"}
+        self._reads = Wire(headers, connections_max=READ_CONNECTIONS_MAX)
         # A kept connection may have died in silence, and then nobody could tell a submit that
         # was never sent from one whose answer was lost: each submit opens its own.
-        self._submits = httpx.AsyncClient(
-            headers=headers, timeout=timeout, trust_env=False,
-            limits=httpx.Limits(max_connections=submits_max, max_keepalive_connections=0),
-        )  # fmt: skip
+        self._submits = Wire(headers, connections_max=submits_max, fresh=True)
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._reads.aclose()
-        await self._submits.aclose()
+        await self._reads.close()
+        await self._submits.close()
 
     async def submit(self, claim: Claim) -> Accepted:
         """POST the job, once.
@@ -101,17 +85,17 @@ class FalQueue:
         with `not_sent` when no byte left, and without it when the job may or may not exist.
         """
         query = {} if claim.webhook_url is None else {"fal_webhook": claim.webhook_url}
-        request = self._submits.build_request(
+        answer = await self._submits.send(
             "POST",
             f"{self._queue_url}/{quote(claim.endpoint, safe='/')}",
-            params=query,
+            query=query,
             headers=_submit_headers(claim),
-            json=_submit_input(claim),
+            body=msgspec.json.encode(_submit_input(claim)),
+            timeout_seconds=SUBMIT_TIMEOUT_SECONDS,
         )
-        status, headers, body = await _send(self._submits, request, SUBMIT_TIMEOUT_SECONDS)
-        if not 200 <= status < 300:
-            raise fal_verdicts.of_submit(status, headers, body)
-        fields = _object(body)
+        if not 200 <= answer.status < 300:
+            raise fal_verdicts.of_submit(answer.status, answer.headers, answer.body)
+        fields = _object(answer.body)
         request_id = request_id_of(fields)
         if request_id is None:
             raise ProviderUnavailable("unreadable")
@@ -179,18 +163,18 @@ class FalQueue:
     async def status(self, claim: Claim) -> Status:
         """Ask where the job stands; raises the verdict when it has failed or was cancelled."""
         url = f"{self._urls_of(claim).status}?logs=0"
-        status, headers, body = await self._read(url)
-        if status == 404:
+        answer = await self._read(url)
+        if answer.status == 404:
             raise ProviderUnavailable("not_found")
-        if status not in {200, 202}:
-            raise ProviderUnavailable(f"http_{status}")
-        fields = _object(body)
+        if answer.status not in {200, 202}:
+            raise ProviderUnavailable(f"http_{answer.status}")
+        fields = _object(answer.body)
         word = fields.get("status")
         if not isinstance(word, str) or not word or "\x00" in word:
             raise ProviderUnavailable("unreadable")
         # Both must say so: a 202 is never complete, whatever its body claims.
-        completed = word == "COMPLETED" and status == 200
-        verdict = fal_verdicts.of_status(fields, headers) if completed else None
+        completed = word == "COMPLETED" and answer.status == 200
+        verdict = fal_verdicts.of_status(fields, answer.headers) if completed else None
         if verdict is not None:
             raise verdict
         position = fields.get("queue_position")
@@ -206,21 +190,21 @@ class FalQueue:
 
         A running job may finish all the same: only its status tells how it ended.
         """
-        request = self._reads.build_request("PUT", self._urls_of(claim).cancel)
-        status, _, _ = await _send(self._reads, request, READ_TIMEOUT_SECONDS)
-        if 200 <= status < 300:
+        url = self._urls_of(claim).cancel
+        answer = await self._reads.send("PUT", url, timeout_seconds=READ_TIMEOUT_SECONDS)
+        if 200 <= answer.status < 300:
             return True
-        if status in {400, 404}:
+        if answer.status in {400, 404}:
             return False
-        raise ProviderUnavailable(f"http_{status}")
+        raise ProviderUnavailable(f"http_{answer.status}")
 
     async def result(self, claim: Claim) -> Result:
         """Read a completed job's result; raises the verdict when it is a failure."""
-        status, headers, body = await self._read(self._urls_of(claim).response)
-        if status != 200:
-            raise fal_verdicts.of_result(status, headers, body)
-        units = fal_verdicts.billable_units(headers)
-        asset_urls = _asset_urls(_object(body), claim.output)
+        answer = await self._read(self._urls_of(claim).response)
+        if answer.status != 200:
+            raise fal_verdicts.of_result(answer.status, answer.headers, answer.body)
+        units = fal_verdicts.billable_units(answer.headers)
+        asset_urls = _asset_urls(_object(answer.body), claim.output)
         if not asset_urls:
             raise ProviderRejected("no_asset", retryable=True, billable_units=units)
         return Result(asset_urls=asset_urls, billable_units=units)
@@ -232,7 +216,8 @@ class FalQueue:
         """
         urls, request_id = claim.attempt.urls, claim.attempt.request_id
         if urls is not None and all(
-            _same_origin(url, self._queue_url) for url in (urls.status, urls.response, urls.cancel)
+            is_same_origin(url, self._queue_url)
+            for url in (urls.status, urls.response, urls.cancel)
         ):
             return urls
         assert request_id is not None, "a poll or fetch of an attempt that has no request id"
@@ -241,44 +226,13 @@ class FalQueue:
         return ProviderUrls(status=f"{base}/status", response=base, cancel=f"{base}/cancel")
 
     async def _read_object(self, url: str, query: Mapping[str, str]) -> dict[str, Any]:
-        status, _, body = await self._read(url, query)
-        if status != 200:
-            raise ProviderUnavailable(f"http_{status}")
-        return _object(body)
+        answer = await self._read(url, query)
+        if answer.status != 200:
+            raise ProviderUnavailable(f"http_{answer.status}")
+        return _object(answer.body)
 
-    async def _read(
-        self, url: str, query: Mapping[str, str] | None = None
-    ) -> tuple[int, httpx.Headers, bytes]:
-        request = self._reads.build_request("GET", url, params=query)
-        return await _send(self._reads, request, READ_TIMEOUT_SECONDS)
-
-
-async def _send(
-    client: httpx.AsyncClient, request: httpx.Request, timeout_seconds: float
-) -> tuple[int, httpx.Headers, bytes]:
-    """Send one request, once; its answer is bounded in time and size."""
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS + timeout_seconds):
-            response = await client.send(request, stream=True)
-            try:
-                return response.status_code, response.headers, await _read_bounded(response)
-            finally:
-                await response.aclose()
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-        raise ProviderUnavailable(type(error).__name__, not_sent=True) from None
-    except (httpx.HTTPError, TimeoutError) as error:
-        raise ProviderUnavailable(type(error).__name__) from None
-
-
-async def _read_bounded(response: httpx.Response) -> bytes:
-    if response.headers.get("content-encoding", "identity") != "identity":
-        raise ProviderUnavailable("unreadable")
-    body = bytearray()
-    async for chunk in response.aiter_raw():
-        body += chunk
-        if len(body) > ANSWER_MAX_BYTES:
-            raise ProviderUnavailable("answer_too_large")
-    return bytes(body)
+    async def _read(self, url: str, query: Mapping[str, str] | None = None) -> Answer:
+        return await self._reads.send("GET", url, query=query, timeout_seconds=READ_TIMEOUT_SECONDS)
 
 
 def _submit_input(claim: Claim) -> dict[str, Any]:
@@ -324,14 +278,6 @@ def _application(endpoint: str) -> str:
     """`owner/app` of an endpoint; the rest of its path is not part of a request's URLs."""
     segments = [quote(part, safe="") for part in endpoint.split("/")]
     return "/".join(segments[: 3 if segments[0] in _NAMESPACES else 2])
-
-
-def _same_origin(url: str, other: str) -> bool:
-    try:
-        ours, theirs = httpx.URL(url), httpx.URL(other)
-    except httpx.InvalidURL:
-        return False
-    return (ours.scheme, ours.host, ours.port) == (theirs.scheme, theirs.host, theirs.port)
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """A provider that takes no time: fal's queue, as little of it as one job needs.
 
 `HOLD=1` keeps every job in progress until `POST /release`. `GET /posts` tells when (epoch seconds)
-each generation's submit came, and how many requests there were of each kind.
+each generation's submit came, and how many requests there were of each kind. The listing names
+every submit by its tags, as fal's does.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ VIDEO: Final = min(MEDIA.glob("*.mp4"), key=lambda file: file.stat().st_size).re
 
 _numbers = itertools.count(1)
 _posts: dict[str, float] = {}
+_listed: dict[str, dict[str, Any]] = {}
 _calls: Counter[str] = Counter()
 _state = {"holding": os.environ.get("HOLD") == "1"}
 
@@ -43,6 +45,9 @@ async def app(scope: dict[str, Any], receive: Any, send: Send) -> None:
     elif method == "POST":
         _calls["submit"] += 1
         await _submit(scope, send, host)
+    elif path.endswith("/by-endpoint"):
+        _calls["listing"] += 1
+        await _answer(send, 200, {"items": list(_listed.values()), "next_cursor": None})
     elif path.endswith("/status"):
         _calls["status"] += 1
         word = "IN_PROGRESS" if _state["holding"] else "COMPLETED"
@@ -53,9 +58,11 @@ async def app(scope: dict[str, Any], receive: Any, send: Send) -> None:
 
 
 async def _submit(scope: dict[str, Any], send: Send, host: str) -> None:
-    tags = next((value for name, value in scope["headers"] if name == b"x-fal-tags"), b"").decode()
-    _posts[tags.partition(",")[0].removeprefix("generation=")] = time.time()
+    text = next(value for name, value in scope["headers"] if name == b"x-fal-tags").decode()
+    tags = dict(tag.split("=") for tag in text.split(","))
+    _posts[tags["generation"]] = time.time()
     request_id = f"instant-{next(_numbers)}"
+    _listed[request_id] = {"request_id": request_id, "tags": tags}
     base = f"http://{host}/fal-ai/veo3.1/requests/{request_id}"
     urls = {"status_url": f"{base}/status", "response_url": base, "cancel_url": f"{base}/cancel"}
     await _answer(send, 200, {"request_id": request_id, "status": "IN_QUEUE", **urls})

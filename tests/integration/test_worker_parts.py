@@ -187,7 +187,11 @@ def test_a_late_claim_posts_nothing(ledger: StubLedger, tmp_path: Path) -> None:
     claim = ledger.add().claim()
 
     async def submit(held: Held) -> Any:
-        return await make_steps(settings)(held)
+        steps = make_steps(settings)
+        try:
+            return await steps(held)
+        finally:
+            await steps.close()
 
     late = asyncio.run(submit(Held(claim, time.monotonic() - POST_WINDOW_SECONDS)))
     assert (late.reason, late.sent, late.retryable) == ("not_sent_in_time", False, True)

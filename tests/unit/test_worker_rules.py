@@ -13,11 +13,11 @@ from contracts.limits import POST_WINDOW_SECONDS
 from job_worker.errors import BadSettings
 from job_worker.media import MediaHosts
 from job_worker.providers.fal import (
-    CONNECT_TIMEOUT_SECONDS,
     SUBMIT_TIMEOUT_SECONDS,
     FalQueue,
 )
 from job_worker.providers.fal_listing import attempt_seed
+from job_worker.providers.wire import CONNECT_TIMEOUT_SECONDS
 from job_worker.settings import read_settings
 from job_worker.steps.find import SETTLED_AFTER_SECONDS
 

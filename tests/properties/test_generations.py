@@ -144,6 +144,11 @@ class Witness:
         is_current = is_current and fence == generation.job.fence_text
         generation.try_report(report, fence=fence, attempt_id=attempt_id)
         assert is_current or generation.status.is_final == was_final
+        if report is SUBMITTED and not was_final and live and live.attempt_id == attempt_id:
+            # Whatever a webhook had named before: the submit's answer is the provider's own word.
+            told = generation.state.attempt(attempt_id)
+            assert told is not None
+            assert (told.request_id, told.urls) == (SUBMITTED.request_id, SUBMITTED.urls)
 
     def _claim(self) -> None:
         generation = self.generation

@@ -196,6 +196,33 @@ def test_a_webhook_may_come_before_the_submits_answer() -> None:
     assert generation.status is GenerationStatus.RUNNING
 
 
+def test_the_submits_answer_corrects_what_a_webhook_named() -> None:
+    """The provider's own word to us wins, once; another answer after it does not."""
+    generation = paid_generation()
+    generation.claim()
+    generation.hint(request_id="req-of-others")
+    claimed = generation.report(SUBMITTED).claimed
+    assert claimed is not None
+    assert claimed.step is Step.POLL
+    attempt = generation.state.attempts[0]
+    assert (attempt.request_id, attempt.urls) == ("req-1", URLS)
+    assert not generation.report(SubmittedReport(request_id="req-2", urls=URLS)).accepted
+    assert generation.state.attempts[0].request_id == "req-1"
+
+
+def test_what_is_found_of_the_wrong_request_ends_nothing() -> None:
+    """A slow submit's answer voids the claim of whoever looks where a webhook sent them."""
+    generation = paid_generation()
+    slow = generation.claim().job.fence_text
+    generation.hint(request_id="req-of-others")
+    misled = generation.claim("w2").job.fence_text
+    assert generation.report(SUBMITTED, fence=slow).accepted
+    for event in (FAILED, SUCCEEDED, COMPLETED):
+        assert is_stale(generation.try_report(event, fence=misled))
+    assert seconds_to_next_look(generation) == 0
+    assert generation.claim("w3").state.attempts[0].request_id == "req-1"
+
+
 def test_late_urls_do_not_set_a_running_job_back() -> None:
     """A slow submit's URLs are taken over while the status stays `running`."""
     generation = paid_generation()

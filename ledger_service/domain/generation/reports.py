@@ -107,6 +107,20 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             self.draft.keep_job(replace(self.job, status=state.status))
         return self.done(accepted=is_news)
 
+    def void_claim(self, state: GenerationState) -> Outcome:
+        """Whoever is at it looks at a request that is not ours: what they find says nothing."""
+        job = replace(
+            self.job,
+            status=state.status,
+            fence=self.job.fence + 1,
+            due_at=self.draft.now,
+            lease_until=None,
+            to_fetch=False,
+            is_hinted=False,
+        )
+        self.draft.keep_job(job)
+        return self.done()
+
     def done(self, *, accepted: bool = True, claimed: Claimed | None = None) -> Outcome:
         """The report's outcome."""
         return finish(self.draft, result=Reported(accepted=accepted, claimed=claimed))
@@ -140,11 +154,14 @@ def wait_for(attempt: Attempt, now: datetime) -> timedelta:
 
 
 def _submitted(context: Context, report: SubmittedReport) -> Outcome:
+    """The submit's own answer alone knows the URLs, and it is the provider's word to us: until it
+    comes, a request may be known from elsewhere, and then it is corrected."""
     state, attempt = context.state, context.attempt
-    if attempt.request_id not in (None, report.request_id):
+    is_first_answer = attempt.urls is None and report.urls is not None
+    is_other_request = attempt.request_id not in (None, report.request_id)
+    if is_other_request and not is_first_answer:
         return context.done(accepted=False)
-    # A webhook may have named the request before; only the submit's own answer knows the URLs.
-    if attempt.request_id is None or (attempt.urls is None and report.urls is not None):
+    if attempt.request_id is None or is_first_answer:
         state = context.record(
             GenerationSubmitted(
                 attempt_id=attempt.attempt_id,
@@ -154,6 +171,8 @@ def _submitted(context: Context, report: SubmittedReport) -> Outcome:
         )
     if context.is_current:
         return context.done(claimed=context.go_on(state))
+    if is_other_request:
+        return context.void_claim(state)
     return context.keep_fact(state)
 
 

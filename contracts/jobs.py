@@ -70,6 +70,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     `endpoint` is the provider's application path, `output` the kind of asset to look for.
     `cancel_requested` asks the worker to cancel at the provider before it polls.
     `asset_key` is the storage key (without extension) under which a fetch stores the asset.
+    `fetches` says how often in a row a completed job's result could not be had.
     """
 
     generation_id: str
@@ -84,6 +85,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     input: dict[str, Any]
     asset_key: str
     cancel_requested: bool = False
+    fetches: int = 0
     post_before: datetime | None = None
     webhook_url: str | None = None
 

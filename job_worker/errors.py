@@ -60,12 +60,18 @@ class ProviderRefusesUs(ProviderRejected):
 
 
 class ProviderUnavailable(WorkerError):
-    """No verdict. `not_sent` is true when not one byte of the request left this machine."""
+    """No verdict. `not_sent` is true when not one byte of the request left this machine.
 
-    def __init__(self, reason: str, *, not_sent: bool = False) -> None:
+    `if_it_stays` is the verdict that it amounts to when nothing else comes for long, if any.
+    """
+
+    def __init__(
+        self, reason: str, *, not_sent: bool = False, if_it_stays: ProviderRejected | None = None
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.not_sent = not_sent
+        self.if_it_stays = if_it_stays
 
 
 class SideUnreadable(WorkerError):

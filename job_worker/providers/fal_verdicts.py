@@ -91,8 +91,10 @@ def of_result(
 ) -> ProviderRejected | ProviderUnavailable:
     """The meaning of a result's answer other than 200.
 
-    A 5xx is the model's verdict only if it is written as one. The platform's own failures are in
-    the status, which said that the job succeeded: here they only mean that a gateway stumbled.
+    A 5xx is the model's verdict if it is written as one, or if it says that there is nothing to
+    try again. The platform's other failures are in the status, which said that the job succeeded:
+    here fal has stumbled, and unless it was a gateway that answers, a stumble that lasts is a
+    failure of the job.
     """
     fields = _decode(body)
     error_type, message = _describe(headers, fields)
@@ -106,11 +108,13 @@ def of_result(
     if status == 400 and error_type is None:
         # So answers fal before the job is complete, after a re-run of its own for instance.
         return ProviderUnavailable("not_complete")
-    if 400 <= status < 500:
-        return _verdict(error_type or "provider_error", message, headers, status)
-    if is_model_error:
-        return _verdict(error_type or "provider_error", message, headers, status)
-    return ProviderUnavailable(f"http_{status}")
+    verdict = _verdict(error_type or "provider_error", message, headers, status)
+    if 400 <= status < 500 or is_model_error:
+        return verdict
+    by_fal = status >= 500 and (error_type is not None or "detail" in fields)
+    if by_fal and not _hint(headers, default=True):
+        return verdict
+    return ProviderUnavailable(f"http_{status}", if_it_stays=verdict if by_fal else None)
 
 
 def billable_units(headers: Mapping[str, str]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from contracts.jobs import Asset, Claim, ReportEvent, SucceededReport
 from contracts.limits import ASSETS_MAX
@@ -10,6 +11,10 @@ from job_worker.errors import ProviderRejected, ProviderUnavailable
 from job_worker.media import MediaStore
 from job_worker.providers.port import Provider, Result
 from job_worker.steps.reports import ended, unsettled
+
+FETCHES_MAX: Final = 20
+"""Fetches that fal itself answers with a failure that may pass. By the ledger's pace they take five
+minutes for an instant job and twenty for a long one: more than a hiccup lasts."""
 
 
 async def fetch(claim: Claim, provider: Provider, media: MediaStore) -> ReportEvent:
@@ -28,6 +33,8 @@ async def fetch(claim: Claim, provider: Provider, media: MediaStore) -> ReportEv
         error.billable_units = error.billable_units or billable_units
         return ended(error, cancel_requested=claim.cancel_requested)
     except ProviderUnavailable as error:
+        if error.if_it_stays is not None and claim.fetches + 1 >= FETCHES_MAX:
+            return ended(error.if_it_stays, cancel_requested=claim.cancel_requested)
         # fal re-runs a job on its own account: then it is to be polled again, not fetched.
         return unsettled(error, completed=error.reason != "not_complete")
     return SucceededReport(asset=first, more=tuple(more), billable_units=billable_units)

@@ -47,6 +47,7 @@ class ClaimBuilder:
             # Ours alone and unguessable enough; nothing that a caller chose stands in a path.
             asset_key=f"{state.generation_id}/{attempt.attempt_id}",
             cancel_requested=state.wants_cancel,
+            fetches=job.fetches,
             post_before=attempt.post_before if claimed.step is Step.SUBMIT else None,
             webhook_url=self._webhook_url(offer.provider, state.generation_id, attempt),
         )

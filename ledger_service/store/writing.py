@@ -325,4 +325,5 @@ def _job(row: Any) -> Job:
         unreported=row[11],
         is_hinted=row[12],
         worker=row[13],
+        fetches=row[14],
     )

@@ -27,14 +27,14 @@ from deploy.emulators.fal import directives
 from deploy.emulators.fal.errors import CATALOGUE
 from job_worker.media import MediaHosts, MediaStore
 from job_worker.providers.fal import FalQueue
-from job_worker.steps.fetch import fetch
+from job_worker.steps.fetch import FETCHES_MAX, fetch
 from job_worker.steps.find import find
 from job_worker.steps.poll import poll
 from job_worker.steps.submit import submit
 from tests.fixtures.fal_emulator import VIDEO, running
 
-LOOKS_MAX = 20
-LOOK_PAUSE_SECONDS = 0.3
+LOOKS_MAX = FETCHES_MAX + 5
+LOOK_PAUSE_SECONDS = 0.25
 KEY = "id:one"
 
 SUCCESS = ("succeeded", "")
@@ -71,8 +71,8 @@ VERDICTS: Mapping[str, tuple[str, str]] = {
     "[[fal:retryable=true]]": ("failed, to be tried again", "internal_error"),
     "[[fal:retryable=false]]": ("failed, to be tried again", "internal_error"),
     "[[fal:retryable=absent]]": ("failed, to be tried again", "internal_error"),
-    # … and where it does not, a platform's 5xx may be a gateway that stumbled.
-    "[[fal:quiet-status]]": ("open", "http_500"),
+    # … and where it does not, a platform's 5xx is a stumble, unless it lasts.
+    "[[fal:quiet-status]]": ("failed, to be tried again", "internal_error"),
     # Answers that stumble once are asked for again.
     "[[fal:status-404]]": SUCCESS,
     "[[fal:status-500]]": SUCCESS,
@@ -110,8 +110,11 @@ QUIET: Mapping[str, tuple[str, str]] = {
     "[[fal:fail=generation_timeout]][[fal:retryable=absent]]": (
         "failed, to be tried again", "generation_timeout",
     ),
+    "[[fal:retryable=false]]": ("failed", "internal_error"),
+    "[[fal:retryable=absent]]": ("failed, to be tried again", "internal_error"),
+    "[[fal:fail-body=string]]": ("failed, to be tried again", "provider_error"),
     "[[fal:fail-body=page]]": ("open", "http_502"),
-    "[[fal:fail=runner_disconnected]]": ("open", "http_503"),
+    "[[fal:fail=runner_disconnected]]": ("failed, to be tried again", "runner_disconnected"),
     "[[fal:fail=client_cancelled]]": ("failed", "client_cancelled"),
 }  # fmt: skip
 RETRYABLE = frozenset(
@@ -148,6 +151,7 @@ class Carried(msgspec.Struct, kw_only=True):
 
     verdict: tuple[str, str]
     last: ReportEvent
+    fetches: int
     jobs: int = 0
     posts: int = 0
 
@@ -176,6 +180,7 @@ def claim_of(number: int, prompt: str) -> Claim:
 async def carry(claim: Claim, provider: FalQueue, media: MediaStore) -> Carried:
     """Take every step a worker would take, as often as it is worth while."""
     report: ReportEvent = await submit(claim, provider, time.monotonic())
+    fetches = 0
     for _ in range(LOOKS_MAX):
         if isinstance(report, SubmittedReport):
             attempt = msgspec.structs.replace(
@@ -184,18 +189,21 @@ async def carry(claim: Claim, provider: FalQueue, media: MediaStore) -> Carried:
             claim = msgspec.structs.replace(claim, attempt=attempt)
         verdict = verdict_of(report)
         if verdict is not None:
-            return Carried(verdict=verdict, last=report)
+            return Carried(verdict=verdict, last=report, fetches=fetches)
         if not isinstance(report, SubmittedReport):
             await asyncio.sleep(LOOK_PAUSE_SECONDS)
         if claim.attempt.request_id is None:
             report = await find(claim, provider)
         elif isinstance(report, RunningReport) and report.completed:
+            claim = msgspec.structs.replace(claim, fetches=fetches)
             report = await fetch(claim, provider, media)
+            fetches += 1
         else:
             report = await poll(claim, provider)
     assert isinstance(report, RunningReport), report
     word = "open" if claim.attempt.request_id else "unknown"
-    return Carried(verdict=(word, report.error or report.provider_status), last=report)
+    found = report.error or report.provider_status
+    return Carried(verdict=(word, found), last=report, fetches=fetches)
 
 
 def verdict_of(report: ReportEvent) -> tuple[str, str] | None:
@@ -278,6 +286,22 @@ def test_no_misbehaviour_makes_it_submit_twice(outcomes: dict[str, Carried], pro
     """One attempt is one POST and at most one job, whatever is answered."""
     assert outcomes[prompt].posts == 1
     assert outcomes[prompt].jobs <= 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "fetches"),
+    [
+        ("[[fal:quiet-status]]", FETCHES_MAX),
+        ("[[fal:retryable=false]][[fal:quiet-status]]", 1),
+        ("[[fal:fail=internal_server_error]][[fal:quiet-status]]", 1),
+        ("[[fal:result-500]]", 2),
+    ],
+)
+def test_a_failure_that_may_pass_is_asked_again_so_often(
+    outcomes: dict[str, Carried], prompt: str, fetches: int
+) -> None:
+    """At once where fal says that it is final, or the model does; never for ever."""
+    assert outcomes[prompt].fetches == fetches
 
 
 def test_a_success_is_measured_and_not_believed(outcomes: dict[str, Carried]) -> None:

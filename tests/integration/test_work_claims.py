@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from ledger_service.generations.document import shipped
+from tests.fixtures.hand_worker import HandWorker
 from tests.fixtures.live import LiveLedger, expect, new_account, serve
 from tests.fixtures.services import Database, Processes
+
+MAKE_DUE = "UPDATE ledger.jobs SET due_at = clock_timestamp() WHERE generation_id = %s"
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +51,24 @@ def test_a_claim_that_fails_does_not_cost_the_others_theirs(own: LiveLedger) -> 
     assert {claim["step"] for claim in claims} == {"submit"}
     # Nothing to hand out: the trouble itself is the answer.
     assert expect(503, pull(own))["code"] == "unavailable"
+
+
+def test_a_worker_is_told_how_often_the_result_could_not_be_had(ledger: LiveLedger) -> None:
+    """Counted by the ledger: no worker remembers what another one found."""
+    worker = HandWorker(ledger.worker)
+    generation_id = order(ledger)
+    submitted = {"type": "submitted", "request_id": "req-1"}
+    claim = expect(200, worker.report(worker.claim(generation_id), submitted))["next_claim"]
+    told = [claim["fetches"]]
+    no_result = {"type": "running", "provider_status": "C", "completed": True, "error": "http_500"}
+    for _ in range(2):
+        expect(200, worker.report(claim, no_result))
+        with ledger.database.connect() as connection:
+            connection.execute(MAKE_DUE, [generation_id])
+        claim = worker.claim(generation_id)
+        told.append(claim["fetches"])
+    assert told == [0, 1, 2]
+    assert claim["step"] == "fetch"
 
 
 def test_a_worker_is_told_who_makes_what(own: LiveLedger) -> None:

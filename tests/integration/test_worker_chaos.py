@@ -19,7 +19,7 @@ JOBS = 40
 CHAOS = "2:0.8"
 DEADLINE_SECONDS = 120.0
 ENDLESS = frozenset({"stuck", "stuck-in-queue", "quiet-status", "media-truncated"})
-"""What a job may meet and then stay open until its deadline, which no ledger sets here."""
+"""What a job may meet and then stay open: this ledger sets no deadline and counts no fetches."""
 
 pytestmark = pytest.mark.slow
 

@@ -22,6 +22,7 @@ from tests.fixtures.generating import (
     COMPLETED,
     FAILED,
     GRACE,
+    NO_RESULT,
     NOT_SENT,
     REFUSED,
     RENEW,
@@ -221,6 +222,21 @@ def test_what_is_found_of_the_wrong_request_ends_nothing() -> None:
         assert is_stale(generation.try_report(event, fence=misled))
     assert seconds_to_next_look(generation) == 0
     assert generation.claim("w3").state.attempts[0].request_id == "req-1"
+
+
+def test_fetches_in_vain_are_counted_in_a_row() -> None:
+    """The worker is told how often the result could not be had; a re-run of the job starts anew."""
+    generation = submitted_generation()
+    told = []
+    for _ in range(3):
+        generation.report(NO_RESULT)
+        told.append(generation.claim().job.fetches)
+    assert told == [1, 2, 3]
+    generation.report(UNREACHABLE)
+    assert generation.job.fetches == 0
+    generation.claim()
+    assert generation.report(COMPLETED).claimed is not None
+    assert generation.job.fetches == 0
 
 
 def test_late_urls_do_not_set_a_running_job_back() -> None:

@@ -116,6 +116,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
             due_at=self.draft.now,
             lease_until=None,
             to_fetch=False,
+            fetches=0,
             is_hinted=False,
         )
         self.draft.keep_job(job)
@@ -197,7 +198,8 @@ def _running(context: Context, report: RunningReport) -> Outcome:
     if report.completed and report.error is None:
         return context.done(claimed=context.go_on(state, to_fetch=True))
     wait = wait_for(context.attempt, context.draft.now)
-    context.reschedule(state, wait, to_fetch=report.completed)
+    fetches = context.job.fetches + 1 if report.completed else 0
+    context.reschedule(state, wait, to_fetch=report.completed, fetches=fetches)
     return context.done()
 
 
@@ -260,7 +262,7 @@ def _not_sent(context: Context, report: FailedReport) -> Outcome:
     # A pause says itself how long it lasts; what comes after it need not wait for its sake.
     backoff = DUE_MIN_SECONDS * 2 ** min(max(state.tries - 1, 0), 5)
     wait = max(report.retry_after_seconds or 0, min(backoff, DUE_MAX_SECONDS))
-    context.reschedule(state, timedelta(seconds=wait), to_fetch=False)
+    context.reschedule(state, timedelta(seconds=wait), to_fetch=False, fetches=0)
     return context.done()
 
 

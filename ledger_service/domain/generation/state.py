@@ -105,8 +105,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What is merely mechanical about a generation: who may work on it, and when to look next.
 
     `due_at` is null once the generation is final. `unreported` counts claims in a row that no
-    worker came back from. `is_hinted`: a webhook came while a worker was at it, so whatever that
-    worker finds, look again at once.
+    worker came back from, `fetches` the fetches in a row that did not get a completed job's result.
+    `is_hinted`: a webhook came while a worker was at it, so whatever that worker finds, look again
+    at once.
     """
 
     generation_id: str
@@ -120,6 +121,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     fence: int = 0
     lease_until: datetime | None = None
     to_fetch: bool = False
+    fetches: int = 0
     unreported: int = 0
     is_hinted: bool = False
     worker: str | None = None

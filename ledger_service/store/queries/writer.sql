@@ -25,7 +25,7 @@ JOIN ledger.heads AS h ON h.owner = wanted.owner AND h.stream = wanted.owner
 
 -- name: load_jobs
 SELECT j.owner, j.generation_id, j.model, j.status, j.created_at, j.due_at, j.deadline, j.epoch,
-    j.fence, j.lease_until, j.to_fetch, j.unreported, j.is_hinted, j.worker
+    j.fence, j.lease_until, j.to_fetch, j.unreported, j.is_hinted, j.worker, j.fetches
 FROM unnest($1::text[], $2::text[]) AS wanted (owner, generation_id)
 JOIN ledger.jobs AS j USING (owner, generation_id)
 

@@ -1,0 +1,75 @@
+-- What a worker is to know of its provider's answers so far.
+
+SET LOCAL lock_timeout = '2s';
+SET LOCAL statement_timeout = '60s';
+
+-- How often in a row the result of a completed job could not be had.
+ALTER TABLE ledger.jobs ADD COLUMN fetches bigint NOT NULL DEFAULT 0;
+
+-- As before, and fetches. Whoever sends none of them is served as before.
+CREATE OR REPLACE FUNCTION ledger.put_rows_v1(p_rows json) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_rows -> 'subject_keys' IS NOT NULL THEN
+        INSERT INTO ledger.subject_keys (owner, wrapped_key)
+        SELECT owner, decode(wrapped_key, 'hex')
+        FROM json_to_recordset(p_rows -> 'subject_keys') AS n (owner text, wrapped_key text);
+    END IF;
+    IF p_rows -> 'vault' IS NOT NULL THEN
+        INSERT INTO ledger.vault (owner, digest, ciphertext)
+        SELECT owner, decode(digest, 'hex'), decode(ciphertext, 'hex')
+        FROM json_to_recordset(p_rows -> 'vault')
+            AS n (owner text, digest text, ciphertext text);
+    END IF;
+    IF p_rows -> 'lots' IS NOT NULL THEN
+        INSERT INTO ledger.lots AS l (owner, grant_id, place, state, origin_owner, origin)
+        SELECT owner, grant_id, place, convert_to(state, 'UTF8'), origin_owner, origin
+        FROM json_to_recordset(p_rows -> 'lots')
+            AS n (owner text, grant_id text, place text, state text, origin_owner text,
+                origin text)
+        ON CONFLICT (owner, grant_id) DO UPDATE SET place = excluded.place, state = excluded.state;
+    END IF;
+    IF p_rows -> 'holds' IS NOT NULL THEN
+        INSERT INTO ledger.holds AS h
+            (owner, hold_id, reference, status, placed_at, expires_at, state)
+        SELECT owner, hold_id, reference, status, placed_at, expires_at, convert_to(state, 'UTF8')
+        FROM json_to_recordset(p_rows -> 'holds')
+            AS n (owner text, hold_id text, reference text, status text, placed_at timestamptz,
+                expires_at timestamptz, state text)
+        ON CONFLICT (owner, hold_id) DO UPDATE SET
+            status = excluded.status, expires_at = excluded.expires_at, state = excluded.state;
+    END IF;
+    IF p_rows -> 'debit_refunds' IS NOT NULL THEN
+        INSERT INTO ledger.debit_refunds AS d
+            (owner, debit_id, amount, refunded, taken, given_back, refund_version)
+        SELECT owner, debit_id, amount, refunded, taken, given_back, refund_version
+        FROM json_to_recordset(p_rows -> 'debit_refunds')
+            AS n (owner text, debit_id text, amount bigint, refunded bigint, taken bigint [],
+                given_back bigint [], refund_version bigint)
+        ON CONFLICT (owner, debit_id) DO UPDATE SET
+            refunded = excluded.refunded, given_back = excluded.given_back,
+            refund_version = excluded.refund_version;
+    END IF;
+    IF p_rows -> 'jobs' IS NOT NULL THEN
+        -- Whoever made a job rings for it once; the clockwork rings from `ring_at` on.
+        INSERT INTO ledger.jobs AS j (owner, generation_id, model, status, created_at, due_at,
+            deadline, epoch, fence, lease_until, to_fetch, fetches, unreported, is_hinted, worker,
+            ring_at)
+        SELECT owner, generation_id, model, status, created_at, due_at, deadline, epoch, fence,
+            lease_until, to_fetch, coalesce(fetches, 0), unreported, is_hinted, worker,
+            due_at + interval '2 seconds'
+        FROM json_to_recordset(p_rows -> 'jobs')
+            AS n (owner text, generation_id text, model text, status text,
+                created_at timestamptz, due_at timestamptz, deadline timestamptz, epoch bigint,
+                fence bigint, lease_until timestamptz, to_fetch boolean, fetches bigint,
+                unreported bigint, is_hinted boolean, worker text)
+        ON CONFLICT (owner, generation_id) DO UPDATE SET
+            status = excluded.status, due_at = excluded.due_at, deadline = excluded.deadline,
+            epoch = excluded.epoch, fence = excluded.fence, lease_until = excluded.lease_until,
+            to_fetch = excluded.to_fetch, fetches = excluded.fetches,
+            unreported = excluded.unreported,
+            is_hinted = excluded.is_hinted, worker = excluded.worker,
+            ring_at = excluded.due_at, rings = 0;
+    END IF;
+END
+$$;

@@ -18,6 +18,8 @@ from contracts.limits import (
     ASSETS_MAX,
     CLAIMS_PER_REQUEST_MAX,
     ID_MAX_CHARACTERS,
+    LOG_LINE_MAX_CHARACTERS,
+    LOG_LINES_MAX,
     REPORTS_PER_REQUEST_MAX,
 )
 
@@ -154,8 +156,20 @@ class SubmissionUnknownReport(
     reason: ShortText
 
 
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model said while it worked, in its own words: text, and never markup.
+
+    `at` is the provider's instant, `level` its word for how serious it is; either may be unknown.
+    """
+
+    message: Annotated[str, msgspec.Meta(min_length=1, max_length=LOG_LINE_MAX_CHARACTERS)]
+    level: Annotated[str, msgspec.Meta(max_length=16)] | None = None
+    at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+
 class RunningReport(_Report, frozen=True, kw_only=True, tag="running", forbid_unknown_fields=True):
-    """The provider works on it; `completed` says that the result can be fetched now.
+    """The provider works on it; `completed` says that the result can be fetched now. `logs` are
+    the newest lines of its log, the newest last.
 
     Also the harmless answer of a step that could not find out (`error` says why): the ledger
     only sets the next time to look.
@@ -164,6 +178,7 @@ class RunningReport(_Report, frozen=True, kw_only=True, tag="running", forbid_un
     provider_status: ShortText
     completed: bool = False
     queue_position: Count | None = None
+    logs: Annotated[tuple[LogLine, ...], msgspec.Meta(max_length=LOG_LINES_MAX)] = ()
     error: Message | None = None
 
 

@@ -54,6 +54,9 @@ HOLD_TTL_MAX_SECONDS: Final = 7 * 86_400
 """How long a hold may last, counted from when it is placed or extended."""
 ASSETS_MAX: Final = 16
 """Assets of one generation."""
+LOG_LINES_MAX: Final = 20
+LOG_LINE_MAX_CHARACTERS: Final = 300
+"""Of a running generation's log the newest lines are passed on, each so much of it."""
 GENERATIONS_IN_FLIGHT_MAX: Final = 10_000
 """The largest bound that a tenant may set for one account."""
 MEDIA_RETENTION_MAX_SECONDS: Final = 10 * 365 * 86_400

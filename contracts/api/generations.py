@@ -12,6 +12,7 @@ from contracts.api.accounts import Account
 from contracts.api.common import AccountId, Metadata, Reference, Reply, Request
 from contracts.api.prices import PriceLine, PriceRule, QuoteId
 from contracts.api.themes import Subject
+from contracts.jobs import LogLine
 from contracts.limits import MODEL_NOTE_MAX_CHARACTERS
 
 
@@ -100,6 +101,19 @@ class GenerationRequest(Request, frozen=True, kw_only=True):
     metadata: Metadata = msgspec.field(default_factory=dict)
 
 
+class Progress(Reply, frozen=True, kw_only=True):
+    """What the provider said of a generation that is under way, when it was last asked.
+
+    `provider_status` is the provider's own word, `queue_position` how many wait before it, `logs`
+    the newest lines that the model wrote, the newest last.
+    """
+
+    provider_status: str
+    queue_position: int | None
+    logs: tuple[LogLine, ...]
+    seen_at: datetime
+
+
 class Failure(Reply, frozen=True, kw_only=True):
     """Why a generation ended without a result; `retryable`: asking again may help.
 
@@ -132,7 +146,8 @@ class Generation(Reply, frozen=True, kw_only=True):
 
     `price_line` says how the price came about; older generations have none. `theme` is the one that
     it was ordered by, `input` all of what the model is told. `results` are all that was made,
-    `result` the first of them; both are empty since `media_removed_at`.
+    `result` the first of them; both are empty since `media_removed_at`. `progress` is null once it
+    has ended, and until its provider has said anything.
     """
 
     generation_id: str | None
@@ -159,17 +174,7 @@ class Generation(Reply, frozen=True, kw_only=True):
     updated_at: datetime
     finished_at: datetime | None
     theme: str | None = None
-
-
-class Progress(Reply, frozen=True, kw_only=True):
-    """What the provider said of a generation that is under way, when it was last asked.
-
-    `provider_status` is the provider's own word, `queue_position` how many wait before it.
-    """
-
-    provider_status: str
-    queue_position: int | None
-    seen_at: datetime
+    progress: Progress | None = None
 
 
 class GenerationReply(Reply, frozen=True, kw_only=True):

@@ -30,12 +30,21 @@ from job_worker.providers.fal_listing import (
     shows_tags,
     takes_seed,
 )
+from job_worker.providers.fal_logs import newest_lines
 from job_worker.providers.port import Accepted, Listed, Result, Status
-from job_worker.providers.wire import Answer, Wire, is_same_origin
+from job_worker.providers.wire import (
+    ANSWER_MAX_BYTES,
+    ANSWER_TOO_LARGE,
+    Answer,
+    Wire,
+    is_same_origin,
+)
 
 SUBMIT_TIMEOUT_SECONDS: Final = 10.0
 READ_TIMEOUT_SECONDS: Final = 8.0
 READ_CONNECTIONS_MAX: Final = 32
+LOGS_MAX_BYTES: Final = 256 * 1024
+"""Of a status with its log, which comes whole each time: a longer one is left out."""
 MEDIA_LIFE_SECONDS: Final = 3 * 24 * 3600
 """How long fal keeps the media: we copy them at once, so this only has to outlast our outages."""
 LISTING_BEFORE: Final = timedelta(seconds=60)
@@ -162,8 +171,7 @@ class FalQueue:
 
     async def status(self, claim: Claim) -> Status:
         """Ask where the job stands; raises the verdict when it has failed or was cancelled."""
-        url = f"{self._urls_of(claim).status}?logs=0"
-        answer = await self._read(url)
+        answer = await self._read_status(self._urls_of(claim).status)
         if answer.status == 404:
             raise ProviderUnavailable("not_found")
         if answer.status not in {200, 202}:
@@ -183,7 +191,17 @@ class FalQueue:
             provider_status=word[:128],
             completed=completed,
             queue_position=position if is_position else None,
+            logs=newest_lines(fields),
         )
+
+    async def _read_status(self, url: str) -> Answer:
+        """With the log, unless that is too long: nobody's job hangs on what its model says."""
+        try:
+            return await self._read(f"{url}?logs=1", most_bytes=LOGS_MAX_BYTES)
+        except ProviderUnavailable as error:
+            if error.reason != ANSWER_TOO_LARGE:
+                raise
+            return await self._read(f"{url}?logs=0")
 
     async def cancel(self, claim: Claim) -> bool:
         """Ask fal to stop the job; False when it is complete, or unknown to fal, already.
@@ -231,8 +249,19 @@ class FalQueue:
             raise ProviderUnavailable(f"http_{answer.status}")
         return _object(answer.body)
 
-    async def _read(self, url: str, query: Mapping[str, str] | None = None) -> Answer:
-        return await self._reads.send("GET", url, query=query, timeout_seconds=READ_TIMEOUT_SECONDS)
+    async def _read(
+        self,
+        url: str,
+        query: Mapping[str, str] | None = None,
+        most_bytes: int = ANSWER_MAX_BYTES,
+    ) -> Answer:
+        return await self._reads.send(
+            "GET",
+            url,
+            query=query,
+            timeout_seconds=READ_TIMEOUT_SECONDS,
+            most_bytes=most_bytes,
+        )
 
 
 def _submit_input(claim: Claim) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from contracts.jobs import Claim, ProviderUrls
+from contracts.jobs import Claim, LogLine, ProviderUrls
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,11 +25,13 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a job stands: the provider's own word, and whether its result can be read."""
+    """Where a job stands: the provider's own word, and whether its result can be read. `logs` are
+    the newest lines that the model wrote, as many and as long as a report takes."""
 
     provider_status: str
     completed: bool
     queue_position: int | None = None
+    logs: tuple[LogLine, ...] = ()
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

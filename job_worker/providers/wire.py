@@ -21,6 +21,7 @@ from job_worker.errors import ProviderUnavailable
 
 CONNECT_TIMEOUT_SECONDS: Final = 2.0
 ANSWER_MAX_BYTES: Final = 4 * 1024**2
+ANSWER_TOO_LARGE: Final = "answer_too_large"
 KEEP_ALIVE_SECONDS: Final = 3.0
 """Shorter than servers' own, so that hardly a request meets a connection that closes."""
 
@@ -63,6 +64,7 @@ class Wire:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         timeout_seconds: float,
+        most_bytes: int = ANSWER_MAX_BYTES,
     ) -> Answer:
         """Send it. Raises `ProviderUnavailable`, with `not_sent` when no byte left.
 
@@ -82,7 +84,8 @@ class Wire:
                     timeout=_limits(timeout_seconds),
                 ) as response,
             ):
-                return Answer(response.status, response.headers, await _read_bounded(response))
+                body = await _read_bounded(response, most_bytes)
+                return Answer(response.status, response.headers, body)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise ProviderUnavailable(type(error).__name__, not_sent=True) from None
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
@@ -124,12 +127,12 @@ def _limits(timeout_seconds: float) -> aiohttp.ClientTimeout:
     )
 
 
-async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
+async def _read_bounded(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise ProviderUnavailable("unreadable")
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > ANSWER_MAX_BYTES:
-            raise ProviderUnavailable("answer_too_large")
+        if len(body) > most_bytes:
+            raise ProviderUnavailable(ANSWER_TOO_LARGE)
     return bytes(body)

@@ -36,6 +36,7 @@ async def poll(claim: Claim, provider: Provider) -> ReportEvent:
         provider_status=status.provider_status,
         completed=status.completed,
         queue_position=status.queue_position,
+        logs=status.logs,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from contracts.api.generations import Failure, Generation, Result
+from contracts.api.generations import Failure, Generation, Progress, Result
 from contracts.jobs import Asset
 from contracts.problems import ProblemCode
 from ledger_service.api.call import Call
@@ -14,7 +14,7 @@ from ledger_service.domain.generation.state import GenerationState
 from ledger_service.domain.ids import split_owner
 from ledger_service.errors import Rejected
 from ledger_service.media.library import Link
-from ledger_service.store.generation_reads import GenerationView
+from ledger_service.store.generation_reads import GenerationView, ProgressView
 
 
 async def own_generation(
@@ -70,6 +70,17 @@ def generation_of(
         updated_at=state.updated_at,
         finished_at=state.finished_at,
         theme=state.theme,
+        progress=progress_of(view.progress) if view.progress else None,
+    )
+
+
+def progress_of(seen: ProgressView) -> Progress:
+    """What the provider said last."""
+    return Progress(
+        provider_status=seen.provider_status,
+        queue_position=seen.queue_position,
+        logs=seen.logs,
+        seen_at=seen.seen_at,
     )
 
 

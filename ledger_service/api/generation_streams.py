@@ -8,13 +8,13 @@ import msgspec
 from litestar import Controller
 from litestar.types import Send
 
-from contracts.api.generations import Generation, Progress
+from contracts.api.generations import Generation
 from contracts.api.keys import Scope
 from contracts.problems import ProblemCode
 from ledger_service.api.call import Call
 from ledger_service.api.endpoint import get
 from ledger_service.api.event_stream import EventStream, last_event_id, send_event
-from ledger_service.api.generation_shapes import own_generation, shown_generation
+from ledger_service.api.generation_shapes import own_generation, progress_of, shown_generation
 from ledger_service.api.http_reply import HttpReply
 from ledger_service.errors import Rejected
 from ledger_service.store.generation_reads import ProgressView
@@ -44,7 +44,8 @@ class GenerationStreamsController(Controller):
 
         Those events are named `generation`, their data is the generation, their id its version.
         Between them come events named `progress` with what the provider says: `provider_status`,
-        `queue_position`, `seen_at`. The stream ends when the generation has; who comes again then
+        `queue_position`, `logs` (the newest lines of the model, anew each time), `seen_at`. The
+        stream ends when the generation has; who comes again then
         with `Last-Event-ID` is answered 204, which tells a browser to stop. A comment every 15 s
         keeps the connection alive.
         """
@@ -80,17 +81,7 @@ class _GenerationStream(EventStream):
             await send_event(send, b"generation", shown, self._sent)
         if view.state.status.is_final:
             return False
-        await self._tell_progress(send)
+        if view.progress is not None and view.progress != self._seen:
+            self._seen = view.progress
+            await send_event(send, b"progress", _ENCODER.encode(progress_of(view.progress)))
         return True
-
-    async def _tell_progress(self, send: Send) -> None:
-        reads = self._call.services.generations.reads
-        seen = await self.insisting(lambda: reads.progress(self._generation_id))
-        if seen is not None and seen != self._seen:
-            self._seen = seen
-            progress = Progress(
-                provider_status=seen.provider_status,
-                queue_position=seen.queue_position,
-                seen_at=seen.seen_at,
-            )
-            await send_event(send, b"progress", _ENCODER.encode(progress))

@@ -192,7 +192,7 @@ async def _reported(call: Call, owner: str, generation_id: str, report: ReportRe
     done = await call.submit(command, private)
     assert isinstance(done.result, Reported)
     if isinstance(report.event, RunningReport) and done.result.accepted:
-        await _note_progress(call, generation_id, report.event)
+        await _note_progress(call, owner, generation_id, report.event)
     return done.result
 
 
@@ -226,11 +226,11 @@ async def _replies(call: Call, reports: Sequence[Reported]) -> list[ReportReply]
     ]
 
 
-async def _note_progress(call: Call, generation_id: str, seen: RunningReport) -> None:
+async def _note_progress(call: Call, owner: str, generation_id: str, seen: RunningReport) -> None:
     """For those who watch. It is of no consequence, and no report fails for it."""
     if seen.error is None and not seen.completed:
         with suppress(Unavailable):
-            await call.services.generations.reads.note_progress(generation_id, seen)
+            await call.services.generations.reads.note_progress(owner, generation_id, seen)
 
 
 async def _owner(call: Call, generation_id: str) -> str:

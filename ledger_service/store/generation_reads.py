@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from psycopg import AsyncRawCursor
 
-from contracts.jobs import RunningReport
+from contracts.jobs import LogLine, RunningReport
 from ledger_service.domain.generation.state import GenerationState
 from ledger_service.store.folding import StoredHead, generation_head, run_steps_async
 from ledger_service.store.pool import Connection, ReadPool, snapshot
@@ -23,20 +23,24 @@ class GenerationView(msgspec.Struct, frozen=True, kw_only=True):
     """A generation with what the vault keeps of it; null parts were erased.
 
     `refunded` is what has been given back of its debit so far, for whatever reason, in credits.
+    `progress` is null for one that has ended, and while nothing is remembered of its provider.
     """
 
     state: GenerationState
     refunded: int
     private: dict[str, Any] | None
     ending_private: dict[str, Any] | None
+    progress: ProgressView | None = None
 
 
 class ProgressView(msgspec.Struct, frozen=True):
-    """What the provider said of a generation at `seen_at`."""
+    """What the provider said of a generation at `seen_at`; `logs` are the newest lines of its
+    model."""
 
     provider_status: str
     queue_position: int | None
     seen_at: datetime
+    logs: tuple[LogLine, ...]
 
 
 class GenerationReads:
@@ -78,21 +82,18 @@ class GenerationReads:
             return {}
         return await self._pool.read(lambda connection: self._vault.open_many(connection, wanted))
 
-    async def note_progress(self, generation_id: str, seen: RunningReport) -> None:
+    async def note_progress(self, owner: str, generation_id: str, seen: RunningReport) -> None:
         """Remember what the provider said of it just now."""
-        values = (generation_id, seen.provider_status, seen.queue_position)
 
         async def work(connection: Connection) -> None:
+            sealed = None
+            if seen.logs:
+                keys = await _rows(connection, "subject_key", (owner,))
+                sealed = _sealed_logs(self._vault, owner, keys[0][0], seen.logs) if keys else None
+            values = (generation_id, seen.provider_status, seen.queue_position, sealed)
             await _rows(connection, "note_progress", values, fetch=False)
 
         await self._pool.write(work)
-
-    async def progress(self, generation_id: str) -> ProgressView | None:
-        """What the provider said last; None when nothing is remembered."""
-        rows = await self._pool.read(
-            lambda connection: _rows(connection, "progress", (generation_id,))
-        )
-        return ProgressView(*rows[0]) if rows else None
 
     async def one(self, generation_id: str) -> GenerationView | None:
         """The generation as it stands now."""
@@ -131,6 +132,7 @@ class GenerationReads:
             return []
         owner = states[0].owner
         debits = [state.debit_id for state in states if state.debit_id]
+        progress = await self._progress(connection, states)
         refunded = dict(await _rows(connection, "refunded", (owner, debits)))
         digests = [state.private for state in states]
         digests += [s.ending.private for s in states if s.ending and s.ending.private]
@@ -141,9 +143,40 @@ class GenerationReads:
                 refunded=refunded.get(state.debit_id, 0),
                 private=opened[state.private],
                 ending_private=opened.get(state.ending.private or "") if state.ending else None,
+                progress=progress.get(state.generation_id),
             )
             for state in states
         ]
+
+    async def _progress(
+        self, connection: Connection, states: list[GenerationState]
+    ) -> dict[str, ProgressView]:
+        """What is remembered of those that are under way, by their ids."""
+        owner = states[0].owner
+        under_way = [state.generation_id for state in states if not state.status.is_final]
+        if not under_way:
+            return {}
+        rows = await _rows(connection, "progress", (owner, under_way))
+        return {
+            generation_id: ProgressView(
+                status, position, seen_at, _opened_logs(self._vault, owner, wrapped, sealed)
+            )
+            for generation_id, status, position, seen_at, sealed, wrapped in rows
+        }
+
+
+def _sealed_logs(vault: Vault, owner: str, wrapped: bytes, logs: tuple[LogLine, ...]) -> bytes:
+    return vault.seal(owner, vault.unwrap(owner, wrapped), {"logs": logs}).ciphertext
+
+
+def _opened_logs(
+    vault: Vault, owner: str, wrapped: bytes | None, sealed: bytes | None
+) -> tuple[LogLine, ...]:
+    """The lines; none when their owner's key was destroyed."""
+    if wrapped is None or sealed is None:
+        return ()
+    content = vault.unseal(owner, vault.unwrap(owner, wrapped), sealed)
+    return msgspec.convert(content["logs"], tuple[LogLine, ...])
 
 
 async def _rows(

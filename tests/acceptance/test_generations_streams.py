@@ -40,7 +40,8 @@ def events(response: httpx.Response) -> list[dict[str, Any]]:
 def test_a_stream_tells_a_generation_from_its_request_to_its_end(
     stack: Stack, customer: Customer
 ) -> None:
-    """Each newer version, the provider's progress between them, the result, and then no more."""
+    """Each newer version, the provider's progress with the model's log between them, the result,
+    and then no more."""
     order = customer.order("a slow boat [[fal:slow=5]]", "succeeded")
     with watching(customer, order) as response:
         told = events(response)
@@ -48,6 +49,7 @@ def test_a_stream_tells_a_generation_from_its_request_to_its_end(
     assert versions == sorted(set(versions))
     progress = [event["data"] for event in told if event["event"] == "progress"]
     assert "IN_PROGRESS" in {seen["provider_status"] for seen in progress}
+    assert any("of work done" in line["message"] for seen in progress for line in seen["logs"])
     last = told[-1]
     assert last["data"]["status"] == "succeeded"
     assert httpx.get(last["data"]["result"]["url"]).status_code == 200

@@ -6,6 +6,9 @@ SET LOCAL statement_timeout = '60s';
 -- How often in a row the result of a completed job could not be had.
 ALTER TABLE ledger.jobs ADD COLUMN fetches bigint NOT NULL DEFAULT 0;
 
+-- The newest lines of its log, encrypted under the owner's key: they may repeat the prompt.
+ALTER TABLE ledger.progress ADD COLUMN logs bytea;
+
 -- As before, and fetches. Whoever sends none of them is served as before.
 CREATE OR REPLACE FUNCTION ledger.put_rows_v1(p_rows json) RETURNS void
 LANGUAGE plpgsql AS $$

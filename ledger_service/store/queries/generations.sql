@@ -42,15 +42,22 @@ ORDER BY j.generation_id DESC
 LIMIT $4
 
 -- name: note_progress
-INSERT INTO ledger.progress (generation_id, provider_status, queue_position, seen_at)
-VALUES ($1, $2, $3, clock_timestamp())
+INSERT INTO ledger.progress (generation_id, provider_status, queue_position, logs, seen_at)
+VALUES ($1, $2, $3, $4, clock_timestamp())
 ON CONFLICT (generation_id) DO UPDATE SET
     provider_status = excluded.provider_status,
     queue_position = excluded.queue_position,
+    logs = excluded.logs,
     seen_at = excluded.seen_at
 
 -- name: progress
-SELECT provider_status, queue_position, seen_at FROM ledger.progress WHERE generation_id = $1
+SELECT p.generation_id, p.provider_status, p.queue_position, p.seen_at, p.logs, k.wrapped_key
+FROM ledger.progress AS p
+LEFT JOIN ledger.subject_keys AS k ON k.owner = $1
+WHERE p.generation_id = ANY ($2::text[])
+
+-- name: subject_key
+SELECT wrapped_key FROM ledger.subject_keys WHERE owner = $1
 
 -- name: refunded
 SELECT debit_id, refunded FROM ledger.debit_refunds

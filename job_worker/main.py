@@ -20,22 +20,25 @@ from dramatiq import Broker, Worker
 from dramatiq.middleware import Middleware
 
 from contracts.client import WorkClient
+from contracts.forgetting import Forgetting, ForgettingReport
 from contracts.jobs import ReportEvent, Step
 from job_worker import actors
 from job_worker.breaker import Guarded
 from job_worker.carrying import Carrier, Held
 from job_worker.crew import Crew
 from job_worker.doorbell import make_broker
+from job_worker.forgetting import Forgetter
 from job_worker.loop_thread import LoopThread
 from job_worker.media import MediaHosts, MediaStore
 from job_worker.providers.absent import AbsentProvider
 from job_worker.providers.fal import FalQueue
-from job_worker.providers.port import Provider
+from job_worker.providers.port import Forgets, Provider
 from job_worker.pulling import Puller
 from job_worker.settings import Settings, read_settings
 from job_worker.sharing import SharedDesk
 from job_worker.steps.fetch import fetch
 from job_worker.steps.find import find
+from job_worker.steps.forget import forget
 from job_worker.steps.poll import poll
 from job_worker.steps.submit import submit
 
@@ -65,6 +68,7 @@ def make_fal(settings: Settings) -> Provider:
         queue_url=settings.fal_queue_url,
         api_url=settings.fal_api_url,
         key=settings.fal_key.value,
+        admin_key=settings.fal_admin_key.value,
         submits_max=settings.places,
         listing_complete=settings.provider_listing_complete,
         media_hosts=settings.fal_media_hosts,
@@ -80,6 +84,7 @@ class Steps:
 
     def __init__(self, providers: Mapping[str, Provider], media: MediaStore) -> None:
         self._providers = {name: Guarded(name, providers[name]) for name in providers}
+        self._forgetful = {n: each for n, each in providers.items() if isinstance(each, Forgets)}
         self._absent = AbsentProvider()
         self._media = media
 
@@ -96,6 +101,10 @@ class Steps:
                 return poll(claim, provider)
             case Step.FETCH:
                 return fetch(claim, provider, self._media)
+
+    def forget(self, forgetting: Forgetting) -> Awaitable[ForgettingReport]:
+        """Have the provider forget, if it can."""
+        return forget(forgetting, self._forgetful.get(forgetting.provider))
 
     def health(self) -> str:
         """Where the breaker of each provider stands, in one line."""
@@ -128,9 +137,9 @@ class WorkerProcess:
         self._crew = Crew(Carrier(SharedDesk(self._ledger), self._steps), settings.places)
         self._draining: concurrent.futures.Future[None] | None = None
         self._loop = LoopThread("steps")
-        self._lasting = [
-            self._loop.start(work) for work in (Puller(self._crew).run(), self._tell())
-        ]
+        forgetter = Forgetter(self._ledger, self._steps.forget)
+        lasting = (Puller(self._crew).run(), forgetter.run(), self._tell())
+        self._lasting = [self._loop.start(work) for work in lasting]
 
     def answer_bell(self, generation_id: str) -> None:
         """Have a generation carried; blocks one of the queue's threads until it has a place."""

@@ -20,6 +20,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "LEDGER_WORK_KEY": "API key with the scope `work`",
     "VALKEY_URL": "where the doorbell rings (redis:// or unix://)",
     "FAL_KEY": "key for fal.ai",
+    "FAL_ADMIN_KEY": "key for fal.ai that may delete payloads (FAL_KEY)",
     "STORAGE_URL": "where media are kept: file:///absolute/folder or s3://bucket/prefix",
     "FAL_QUEUE_URL": "fal's queue (https://queue.fal.run)",
     "FAL_API_URL": "fal's platform API (https://api.fal.ai/v1)",
@@ -45,14 +46,16 @@ class Secret(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker process needs to know; `VARIABLES` explains each.
 
-    `provider_listing_complete` may be set only where the provider lists every accepted submit at
-    once (the emulator does): a submit that is missing there is then tried again.
+    `fal_admin_key` is empty where `fal_key` has its rights as well. `provider_listing_complete` may
+    be set only where the provider lists every accepted submit at once (the emulator does): a submit
+    that is missing there is then tried again.
     """
 
     ledger_url: str
     ledger_work_key: Secret
     valkey_url: Secret
     fal_key: Secret
+    fal_admin_key: Secret = Secret("")
     fal_queue_url: str
     fal_api_url: str
     fal_media_hosts: tuple[str, ...]
@@ -70,6 +73,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         ledger_work_key=reader.read("LEDGER_WORK_KEY", Secret),
         valkey_url=reader.read("VALKEY_URL", _valkey_url),
         fal_key=reader.read("FAL_KEY", Secret),
+        fal_admin_key=Secret(environment.get("FAL_ADMIN_KEY", "").strip()),
         fal_queue_url=reader.read("FAL_QUEUE_URL", _http_url, "https://queue.fal.run"),
         fal_api_url=reader.read("FAL_API_URL", _http_url, "https://api.fal.ai/v1"),
         fal_media_hosts=reader.read("FAL_MEDIA_HOSTS", _hosts, "fal.media,*.fal.media"),

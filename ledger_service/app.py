@@ -23,6 +23,7 @@ from ledger_service.api.debits import DebitsController, RefundsController
 from ledger_service.api.dispatch import Dispatcher
 from ledger_service.api.docs import DocsController
 from ledger_service.api.explain import ExplainController
+from ledger_service.api.forgettings import ForgettingsController
 from ledger_service.api.gate import BatchRoom, Gate
 from ledger_service.api.generation_streams import GenerationStreamsController
 from ledger_service.api.generations import GenerationsController
@@ -65,6 +66,7 @@ from ledger_service.media.library import MediaLibrary
 from ledger_service.settings import Settings, read_settings
 from ledger_service.signing import Signer
 from ledger_service.store.following import AccountFollower
+from ledger_service.store.forgettings import Forgettings
 from ledger_service.store.generation_reads import GenerationReads
 from ledger_service.store.hold_reads import HoldReads
 from ledger_service.store.log_head import LogHead
@@ -102,6 +104,7 @@ CONTROLLERS = (
     GenerationsController,
     GenerationStreamsController,
     WorkController,
+    ForgettingsController,
     WebhooksController,
     MediaController,
     KeysController,
@@ -194,6 +197,7 @@ def _generation_services(settings: Settings, pool: ReadPool, vault: Vault) -> Ge
         doorbell=Doorbell(settings.valkey_url),
         library=MediaLibrary(settings.storage_url, signer),
         reads=GenerationReads(pool, vault),
+        forgettings=Forgettings(pool),
         signer=signer,
         webhooks=_webhook_judge(settings),
     )

@@ -21,6 +21,7 @@ from ledger_service.engine.engine import Engine
 from ledger_service.engine.submission import Submission
 from ledger_service.errors import LedgerError
 from ledger_service.generations.doorbell import BACKLOG_MAX, Doorbell
+from ledger_service.generations.forgetting import note_forgettings
 from ledger_service.media.library import MediaLibrary
 from ledger_service.media.removal import MediaRemoval
 from ledger_service.projections.feeder import Feeder
@@ -69,6 +70,7 @@ class Clockwork:
             (1.0, self._end_overdue_jobs),
             (0.25, self._feed_projections),
             (1.0, media.turn),
+            (1.0, note_forgettings),
             (60.0, self._forget_progress),
         ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -10,6 +11,13 @@ import msgspec
 from contracts.api.batches import BatchResult
 from contracts.client.errors import LedgerError, LedgerUnavailable
 from contracts.client.transport import CONNECTIONS_MAX, Client, failure_of, segment
+from contracts.forgetting import (
+    Forgetting,
+    ForgettingReply,
+    ForgettingReport,
+    ForgettingsReply,
+    UnforgottenReply,
+)
 from contracts.jobs import (
     Claim,
     ClaimsReply,
@@ -22,6 +30,7 @@ from contracts.jobs import (
     WorkModel,
     WorkModelsReply,
 )
+from contracts.limits import PAGE_LIMIT_MAX
 
 _REPORTS: Final = "/v1/work/reports"
 
@@ -83,6 +92,28 @@ class WorkClient(Client):
         """Who makes what: every model of the catalogue, with its provider and endpoint."""
         reply = await self._transport.call("GET", "/v1/work/models", WorkModelsReply)
         return reply.items
+
+    async def claim_forgettings(self, most: int) -> tuple[Forgetting, ...]:
+        """Claim up to `most` generations whose payloads are to go at their providers."""
+        request = ClaimsRequest(worker=self._worker, max=most)
+        path = "/v1/work/forgettings"
+        return (await self._transport.call("POST", path, ForgettingsReply, body=request)).items
+
+    async def report_forgetting(
+        self, generation_id: str, report: ForgettingReport
+    ) -> ForgettingReply:
+        """Say how it went; repeated after a lost answer."""
+        path = f"/v1/work/forgettings/{segment(generation_id)}"
+        return await self._transport.call(
+            "POST", path, ForgettingReply, body=report, repeatable=True
+        )
+
+    async def unforgotten(self, since: datetime, until: datetime) -> UnforgottenReply:
+        """What was given up from `since` on and before `until`."""
+        window = {"since": since.isoformat(), "until": until.isoformat()}
+        query = {**window, "limit": str(PAGE_LIMIT_MAX)}
+        path = "/v1/work/forgettings"
+        return await self._transport.call("GET", path, UnforgottenReply, query=query)
 
 
 def _result(result: BatchResult) -> ReportReply | LedgerError:

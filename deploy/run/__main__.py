@@ -26,6 +26,7 @@ settings by environment:
   DATABASE_OWNER_URL  the owner, when DATABASE_URL is to be served with as it is
   VALKEY_URL          a Valkey or Redis of yours
   FAL_KEY             use fal.ai instead of the emulator (DEMO=1 then costs real money)
+  FAL_ADMIN_KEY       key that may delete payloads at fal.ai, where FAL_KEY may not
   WEBHOOK_BASE_URL    where fal.ai can reach the ledger; without it, fal.ai is only polled
   FAL_WEBHOOK_USER_ID your user id at fal.ai: webhooks that name another one are refused
   STORAGE_URL         s3://bucket/prefix or file:///folder for the media

@@ -131,7 +131,7 @@ class Planner:
     def _fal(self) -> dict[str, str]:
         """Return what the worker is told about fal: the real one's key, or the emulator's."""
         if self.options.fal_key:
-            names = ("FAL_QUEUE_URL", "FAL_API_URL", "FAL_MEDIA_HOSTS")
+            names = ("FAL_ADMIN_KEY", "FAL_QUEUE_URL", "FAL_API_URL", "FAL_MEDIA_HOSTS")
             given = {name: os.environ[name] for name in names if name in os.environ}
             real = {"FAL_KEY": self.options.fal_key, "FAL_QUEUE_URL": "https://queue.fal.run"}
             return {**real, **given}

@@ -1,4 +1,4 @@
-"""fal.ai's queue over HTTP: submit, find, status, cancel, result.
+"""fal.ai's queue over HTTP: submit, find, status, cancel, result, forget.
 
 The one rule above all: **a submit is never repeated here.** fal knows no idempotency key, so two
 POSTs are two jobs and two bills. A submit ends in one of three ways: accepted, certainly not sent
@@ -68,6 +68,7 @@ class FalQueue:
         queue_url: str,
         api_url: str,
         key: str,
+        admin_key: str = "",
         submits_max: int = 32,
         listing_complete: bool = False,
         media_hosts: tuple[str, ...] = (),
@@ -76,6 +77,7 @@ class FalQueue:
         self.listing_complete = listing_complete
         self._queue_url = queue_url
         self._api_url = api_url
+        self._admin_key = admin_key or key
         headers = {"Authorization": f"Key {key}", "Accept": "application/json"}
         self._reads = Wire(headers, connections_max=READ_CONNECTIONS_MAX)
         # A kept connection may have died in silence, and then nobody could tell a submit that
@@ -226,6 +228,21 @@ class FalQueue:
         if not asset_urls:
             raise ProviderRejected("no_asset", retryable=True, billable_units=units)
         return Result(asset_urls=asset_urls, billable_units=units)
+
+    async def forget(self, request_id: str) -> None:
+        """Delete what fal keeps of a request: input, output, and the files on its CDN. Needs a key
+        with the rights of an administrator."""
+        answer = await self._reads.send(
+            "DELETE",
+            f"{self._api_url}/models/requests/{quote(request_id, safe='')}/payloads",
+            headers={
+                "Authorization": f"Key {self._admin_key}",
+                "Idempotency-Key": f"forget-{request_id}",
+            },
+            timeout_seconds=READ_TIMEOUT_SECONDS,
+        )
+        if not (200 <= answer.status < 300 or answer.status == 404):
+            raise ProviderUnavailable(f"http_{answer.status}")
 
     def _urls_of(self, claim: Claim) -> ProviderUrls:
         """The URLs of the submit's answer if they are on the queue's own origin, else built ones.

@@ -101,6 +101,15 @@ class Provider(Protocol):
 
 
 @runtime_checkable
+class Forgets(Protocol):
+    """What a provider may offer besides: to delete what it keeps of a request."""
+
+    async def forget(self, request_id: str) -> None:
+        """Delete its input, its output and their media; of one that is gone nothing is left to
+        delete. Raises `ProviderUnavailable` when that cannot be done now."""
+
+
+@runtime_checkable
 class Lists(Protocol):
     """What a provider may offer besides: a listing of all that was submitted under our key."""
 

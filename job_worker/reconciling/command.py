@@ -28,6 +28,7 @@ from job_worker.reconciling.sides import (
     read_endpoints,
     read_files,
     read_requests,
+    read_unforgotten,
 )
 from job_worker.settings import Secret, Settings, read_settings
 
@@ -110,6 +111,7 @@ async def reconcile(
             requests |= await read_requests(listing, wanted, question.window, tell)
         for reader in readers:
             await reader.read_on(books, tell)
+        unforgotten = await read_unforgotten(work, question.window)
     sides = Sides(
         read_at=datetime.now(UTC),
         known_before=known_before,
@@ -118,6 +120,7 @@ async def reconcile(
         files=files,
         marks={made.mark_of(id_): id_ for made in listings.values() for id_ in books.attempts},
         listing_complete=settings.provider_listing_complete,
+        unforgotten=unforgotten,
     )
     return compare(sides, question.window, question.examples_max)
 

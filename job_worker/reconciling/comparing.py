@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
+from contracts.forgetting import UnforgottenReply
 from job_worker.providers.port import Listed
 from job_worker.reconciling.books import Attempt, Books, Generation, Known
 from job_worker.reconciling.report import Collector, Drift, Report
+
+NONE_UNFORGOTTEN: Final = UnforgottenReply(count=0, items=())
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +38,7 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
 class Sides(msgspec.Struct, frozen=True, kw_only=True):
     """What was read. `known_before` is what the log said before the other two were read, `books`
     what it said after them. Requests are by id, files by key, attempt ids by the mark that their
-    requests bear."""
+    requests bear. `unforgotten` is what the provider was to forget within the window, in vain."""
 
     read_at: datetime
     known_before: Known
@@ -43,6 +47,7 @@ class Sides(msgspec.Struct, frozen=True, kw_only=True):
     files: Mapping[str, StoredFile]
     marks: Mapping[str, str]
     listing_complete: bool
+    unforgotten: UnforgottenReply = NONE_UNFORGOTTEN
 
 
 def compare(sides: Sides, window: Window, examples_max: int) -> Report:
@@ -58,6 +63,7 @@ def compare(sides: Sides, window: Window, examples_max: int) -> Report:
     _judge_late_successes(sides.books, window, found)
     _judge_assets(sides, window, found)
     _judge_files(sides, window, found)
+    _judge_unforgotten(sides.unforgotten, found)
     books = sides.books
     return Report(
         since=window.since,
@@ -179,6 +185,12 @@ def _judge_files(sides: Sides, window: Window, found: Collector) -> None:
                 generation_id=generation_id,
                 ending=generation.ending,
             )
+
+
+def _judge_unforgotten(unforgotten: UnforgottenReply, found: Collector) -> None:
+    for item in unforgotten.items:
+        found.add(Drift.KEPT_PAYLOADS, generation_id=item.generation_id, reason=item.reason)
+    found.add_unseen(Drift.KEPT_PAYLOADS, unforgotten.count - len(unforgotten.items))
 
 
 def _may_be_gone(generation: Generation, now: datetime) -> bool:

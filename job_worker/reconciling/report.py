@@ -25,6 +25,7 @@ class Drift(enum.StrEnum):
     WRONG_SIZE = "wrong_size"
     FOREIGN_FILE = "foreign_file"
     UNREMOVED_FILE = "unremoved_file"
+    KEPT_PAYLOADS = "kept_payloads"
 
 
 MEANINGS: Final[Mapping[Drift, str]] = {
@@ -38,6 +39,7 @@ MEANINGS: Final[Mapping[Drift, str]] = {
     Drift.WRONG_SIZE: "has another size in the storage than in the ledger",
     Drift.FOREIGN_FILE: "is in the storage, and no generation's result",
     Drift.UNREMOVED_FILE: "is in the storage, though its removal was recorded",
+    Drift.KEPT_PAYLOADS: "was to be forgotten by the provider, and could not be for a day",
 }
 
 
@@ -87,6 +89,12 @@ class Collector:
         kept = self._examples.setdefault(drift, [])
         if len(kept) < self._examples_max:
             kept.append({name: value for name, value in example.items() if value is not None})
+
+    def add_unseen(self, drift: Drift, count: int) -> None:
+        """More of a kind, of which nothing else is known."""
+        if count > 0:
+            self._counts[drift] = self._counts.get(drift, 0) + count
+            self._examples.setdefault(drift, [])
 
     def findings(self) -> tuple[Finding, ...]:
         """What there is, in the order of the kinds."""

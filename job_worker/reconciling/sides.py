@@ -11,6 +11,7 @@ from typing import Final
 import obstore
 
 from contracts.client import AuditClient, LedgerError, WorkClient
+from contracts.forgetting import UnforgottenReply
 from job_worker.errors import ProviderUnavailable, SideUnreadable
 from job_worker.media import open_store
 from job_worker.providers.port import Listed, Lists, Provider
@@ -87,6 +88,14 @@ async def read_endpoints(client: WorkClient) -> dict[str, set[str]]:
     for model in models:
         endpoints[model.provider].add(model.endpoint)
     return endpoints
+
+
+async def read_unforgotten(client: WorkClient, window: Window) -> UnforgottenReply:
+    """What was to be forgotten, and given up within the window."""
+    try:
+        return await client.unforgotten(window.since, window.until)
+    except LedgerError as error:
+        raise SideUnreadable("ledger", str(error)) from None
 
 
 def listing_of(name: str, provider: Provider | None) -> Lists:

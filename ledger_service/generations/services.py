@@ -13,6 +13,7 @@ from ledger_service.generations.themes import Themes
 from ledger_service.generations.webhooks import WebhookJudge
 from ledger_service.media.library import MediaLibrary
 from ledger_service.signing import Signer
+from ledger_service.store.forgettings import Forgettings
 from ledger_service.store.generation_reads import GenerationReads
 
 
@@ -27,5 +28,6 @@ class GenerationServices(msgspec.Struct, frozen=True, kw_only=True):
     doorbell: Doorbell
     library: MediaLibrary
     reads: GenerationReads
+    forgettings: Forgettings
     signer: Signer
     webhooks: WebhookJudge

@@ -105,7 +105,8 @@ def test_a_deleted_result_is_gone_and_its_cost_stays(stack: Stack, customer: Cus
 
 
 def test_what_is_deleted_under_way_is_settled_unseen(stack: Stack, customer: Customer) -> None:
-    """Cancelled first; the credits come back, or the result that came all the same is removed."""
+    """Cancelled first; the credits come back, or the result that came all the same is removed, in
+    the end at the provider too."""
     stuck = customer.order("a boat on a reef [[fal:stuck]]", "cancelled")
     slow = customer.order("a slow boat [[fal:slow=3]]", "succeeded")
     for order in (stuck, slow):
@@ -117,11 +118,14 @@ def test_what_is_deleted_under_way_is_settled_unseen(stack: Stack, customer: Cus
     topics = {"media_removed.v1"}
     eventually(lambda: topics <= topics_of(customer, slow), "its media are removed")
     assert files_of(stack, slow) == []
+    for order in (stuck, slow):
+        eventually(lambda order=order: is_forgotten(stack, order), "the provider forgets it")
     check_replay(stack)
 
 
 def test_results_go_when_they_were_kept_long_enough(stack: Stack, customer: Customer) -> None:
-    """A tenant's policy says for how long; what was made before keeps its own time."""
+    """A tenant's policy says for how long; what was made before keeps its own time. The provider
+    forgets what is removed."""
     before = customer.order("a paper boat")
     customer.wait()
     policy = expect(200, customer.caller.get("/v1/policies"))
@@ -141,7 +145,15 @@ def test_results_go_when_they_were_kept_long_enough(stack: Stack, customer: Cust
     eventually(is_removed, "its media are removed")
     assert files_of(stack, after) == []
     assert customer.generations()[before.generation_id]["result"] is not None
+    eventually(lambda: is_forgotten(stack, after), "the provider forgets it")
+    assert not is_forgotten(stack, before)
     check_replay(stack)
+
+
+def is_forgotten(stack: Stack, order: Order) -> bool:
+    """Whether the provider has deleted what was sent to it."""
+    (submit,) = stack.submits(generation=order.generation_id)
+    return submit["input"] is None
 
 
 def topics_of(customer: Customer, order: Order) -> set[str]:

@@ -104,7 +104,8 @@ def test_a_clean_run_reconciles_to_nothing(
 def test_drift_of_files_and_submits_is_found_and_named(
     stack: Stack, customer: Customer, reconciling: Reconciling
 ) -> None:
-    """Lost, changed, foreign and unremoved files; submits that the ledger did not make."""
+    """Lost, changed, foreign and unremoved files; submits that the ledger did not make; payloads
+    that the provider keeps."""
     lost, changed, doubled, removed = [customer.order("a paper boat") for _ in range(4)]
     customer.wait()
     lost_file, changed_file = file_of(stack, lost), file_of(stack, changed)
@@ -114,6 +115,7 @@ def test_drift_of_files_and_submits_is_found_and_named(
     removed_file = file_of(stack, removed)
     expect(200, customer.caller.http.delete(f"/v1/generations/{removed.generation_id}"))
     eventually(lambda: removal_is_recorded(stack, removed), "the removal of a deleted file")
+    eventually(lambda: give_up(stack, removed), "the wish to forget it")
     removed_file.parent.mkdir(exist_ok=True)
     removed_file.write_bytes(b"a boat that is back")
     attempt_id = attempt_of(stack, doubled)
@@ -128,8 +130,11 @@ def test_drift_of_files_and_submits_is_found_and_named(
         removed_file.unlink()
     assert set(found) == {
         *("missing_file", "wrong_size", "foreign_file", "unremoved_file"),
-        *("repeated_submit", "unknown_request"),
+        *("repeated_submit", "unknown_request", "kept_payloads"),
     }
+    assert found["kept_payloads"] == [
+        {"generation_id": removed.generation_id, "reason": "http_403"}
+    ]
     assert [each["generation_id"] for each in found["missing_file"]] == [lost.generation_id]
     (resized,) = found["wrong_size"]
     assert (resized["generation_id"], resized["stored_bytes"]) == (changed.generation_id, 11)
@@ -150,6 +155,14 @@ def removal_is_recorded(stack: Stack, order: Order) -> bool:
     with psycopg.connect(stack.env["DATABASE_URL"]) as connection:
         row = connection.execute(query, ["media_removed.v1", f"%/{order.generation_id}"]).fetchone()
     return row is not None and row[0] == 1
+
+
+def give_up(stack: Stack, order: Order) -> bool:
+    """Have the ledger believe that the provider could not be made to forget an order."""
+    query = """UPDATE ledger.forgettings SET outcome = 'given_up', reason = 'http_403',
+        due_at = null, ended_at = clock_timestamp() WHERE generation_id = %s"""
+    with psycopg.connect(stack.env["DATABASE_URL"]) as connection:
+        return connection.execute(query, [order.generation_id]).rowcount == 1
 
 
 def test_costs_that_nobody_paid_for_are_found_and_named(

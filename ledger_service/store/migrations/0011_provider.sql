@@ -76,3 +76,27 @@ BEGIN
     END IF;
 END
 $$;
+
+-- What providers are to forget of generations, followed from the log. A row stays when all is over:
+-- it says what became of the wish. Nothing decides about credits by it.
+INSERT INTO ledger.projections (name) VALUES ('forgettings');
+
+CREATE TABLE ledger.forgettings (
+    owner text COLLATE "C" NOT NULL,
+    generation_id text COLLATE "C" NOT NULL,
+    due_at timestamptz,
+    fence bigint NOT NULL DEFAULT 0,
+    tries bigint NOT NULL DEFAULT 0,
+    outcome text COLLATE "C" CHECK (outcome IN ('forgotten', 'given_up')),
+    reason text COLLATE "C",
+    ended_at timestamptz,
+    PRIMARY KEY (owner, generation_id),
+    CONSTRAINT forgettings_generation UNIQUE (generation_id),
+    CONSTRAINT forgettings_end CHECK ((outcome IS NULL) = (due_at IS NOT NULL)),
+    CONSTRAINT forgettings_end_at CHECK ((outcome IS NULL) = (ended_at IS NULL))
+);
+
+CREATE INDEX forgettings_due ON ledger.forgettings (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX forgettings_given_up ON ledger.forgettings (ended_at) WHERE outcome = 'given_up';
+
+GRANT SELECT, INSERT, UPDATE ON ledger.forgettings TO ledger_app;

@@ -1,0 +1,46 @@
+"""Notes what providers are to forget: what was deleted, or kept long enough.
+
+A follower of the log writes one row for each such generation. Workers are handed what is due and
+say how it went (`api/forgettings.py`); what nobody could do in so many tries is given up here.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+import psycopg
+
+from ledger_service.store.forgettings import TRIES_MAX
+from ledger_service.store.statements import load_statements
+
+STRETCH_MAX: Final = 2_000
+"""Positions of the log that are looked at in one transaction."""
+
+Connection = psycopg.AsyncConnection[Any]
+
+_SQL: Final = load_statements("forgettings")
+_log = logging.getLogger(__name__)
+
+
+async def note_forgettings(connection: Connection) -> None:
+    """Follow the log a stretch further, and give up what is hopeless. Raises `psycopg.Error`."""
+    async with connection.transaction():
+        await _follow(connection)
+    cursor = await connection.execute(_SQL["give_up"], (TRIES_MAX,))
+    for generation_id, reason in await cursor.fetchall():
+        _log.error("the provider keeps what it has of %s: %s", generation_id, reason)
+
+
+async def _follow(connection: Connection) -> None:
+    cursor = await connection.execute(_SQL["lock"])
+    row = await cursor.fetchone()
+    if row is None:
+        return  # somebody else is at it
+    position, head = row
+    upto = min(position + STRETCH_MAX, head)
+    if upto == position:
+        return
+    await connection.execute(_SQL["note"], (position, upto))
+    await connection.execute(_SQL["note_late"], (position, upto))
+    await connection.execute(_SQL["advance"], (upto,))

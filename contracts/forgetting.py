@@ -1,8 +1,8 @@
 """The border between ledger and worker for what providers are to forget.
 
-A generation that was deleted, or whose media were kept long enough, leaves its input and output at
-the provider. The ledger notes that they are to go; a worker asks for that, and says how it went.
-No credits depend on it.
+A generation that was deleted, whose media were kept long enough, or whose owner was erased leaves
+its input and output at the provider. The ledger notes that they are to go; a worker asks for that,
+and says how it went. No credits depend on it.
 """
 
 from __future__ import annotations

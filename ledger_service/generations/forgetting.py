@@ -1,7 +1,8 @@
-"""Notes what providers are to forget: what was deleted, or kept long enough.
+"""Notes what providers are to forget: what was deleted, kept long enough, or of an erased person.
 
-A follower of the log writes one row for each such generation. Workers are handed what is due and
-say how it went (`api/forgettings.py`); what nobody could do in so many tries is given up here.
+A follower of the log writes one row for each such generation; when the key of their owner is
+destroyed, a trigger of the table does. Workers are handed what is due and say how it went
+(`api/forgettings.py`); what nobody could do in so many tries is given up here.
 """
 
 from __future__ import annotations

@@ -143,6 +143,20 @@ def test_what_is_under_way_is_forgotten_after_its_end(desk: Desk) -> None:
     assert desk.forgetting()["request_ids"] == ["req-1"]
 
 
+def test_what_is_of_a_person_who_was_erased_is_forgotten(desk: Desk) -> None:
+    """Whoever destroys their key, and whatever was asked for before."""
+    desk.end(desk.submit())
+    desk.execute(
+        "DELETE FROM ledger.subject_keys WHERE owner ="
+        " (SELECT owner FROM ledger.jobs WHERE generation_id = %s)"
+    )
+    handed = desk.forgetting()
+    assert handed["request_ids"] == ["req-1"]
+    assert desk.tell(handed["fence"], "forgotten")
+    desk.delete()
+    assert desk.forgetting() is None
+
+
 def test_a_request_that_becomes_known_late_is_forgotten_too(desk: Desk) -> None:
     """There was nothing to forget, and then there was; an older try says nothing of it."""
     claim = desk.claim()

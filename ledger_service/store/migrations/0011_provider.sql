@@ -77,8 +77,8 @@ BEGIN
 END
 $$;
 
--- What providers are to forget of generations, followed from the log. A row stays when all is over:
--- it says what became of the wish. Nothing decides about credits by it.
+-- What providers are to forget of generations: noted from the log, and when a person is erased. A
+-- row stays when all is over: it says what became of the wish. Nothing decides about credits by it.
 INSERT INTO ledger.projections (name) VALUES ('forgettings');
 
 CREATE TABLE ledger.forgettings (
@@ -100,3 +100,20 @@ CREATE INDEX forgettings_due ON ledger.forgettings (due_at) WHERE due_at IS NOT 
 CREATE INDEX forgettings_given_up ON ledger.forgettings (ended_at) WHERE outcome = 'given_up';
 
 GRANT SELECT, INSERT, UPDATE ON ledger.forgettings TO ledger_app;
+
+-- To erase a person is to destroy their key, whoever does it: what providers have of theirs goes too.
+CREATE FUNCTION ledger.forget_owner() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO ledger.forgettings (owner, generation_id, due_at)
+    SELECT owner, generation_id, clock_timestamp() FROM ledger.jobs WHERE owner = old.owner
+    ON CONFLICT (owner, generation_id) DO NOTHING;
+    RETURN null;
+END
+$$;
+
+REVOKE EXECUTE ON FUNCTION ledger.forget_owner FROM public;
+
+CREATE TRIGGER forget_owner
+AFTER DELETE ON ledger.subject_keys
+FOR EACH ROW EXECUTE FUNCTION ledger.forget_owner();

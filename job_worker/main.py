@@ -32,7 +32,7 @@ from job_worker.loop_thread import LoopThread
 from job_worker.media import MediaHosts, MediaStore
 from job_worker.providers.absent import AbsentProvider
 from job_worker.providers.fal import FalQueue
-from job_worker.providers.port import Forgets, Provider
+from job_worker.providers.port import Provider
 from job_worker.pulling import Puller
 from job_worker.settings import Settings, read_settings
 from job_worker.sharing import SharedDesk
@@ -84,7 +84,7 @@ class Steps:
 
     def __init__(self, providers: Mapping[str, Provider], media: MediaStore) -> None:
         self._providers = {name: Guarded(name, providers[name]) for name in providers}
-        self._forgetful = {n: each for n, each in providers.items() if isinstance(each, Forgets)}
+        self._unguarded = providers
         self._absent = AbsentProvider()
         self._media = media
 
@@ -104,7 +104,7 @@ class Steps:
 
     def forget(self, forgetting: Forgetting) -> Awaitable[ForgettingReport]:
         """Have the provider forget, if it can."""
-        return forget(forgetting, self._forgetful.get(forgetting.provider))
+        return forget(forgetting, self._unguarded.get(forgetting.provider))
 
     def health(self) -> str:
         """Where the breaker of each provider stands, in one line."""

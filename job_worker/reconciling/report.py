@@ -39,7 +39,7 @@ MEANINGS: Final[Mapping[Drift, str]] = {
     Drift.WRONG_SIZE: "has another size in the storage than in the ledger",
     Drift.FOREIGN_FILE: "is in the storage, and no generation's result",
     Drift.UNREMOVED_FILE: "is in the storage, though its removal was recorded",
-    Drift.KEPT_PAYLOADS: "was to be forgotten by the provider, and could not be for a day",
+    Drift.KEPT_PAYLOADS: "was to be forgotten by the provider, and is not",
 }
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from contracts.forgetting import Forgetting, ForgettingOutcome, ForgettingReport
 from job_worker.errors import ProviderUnavailable
-from job_worker.providers.port import Forgets
+from job_worker.providers.port import Forgets, Provider
 
 
-async def forget(forgetting: Forgetting, provider: Forgets | None) -> ForgettingReport:
-    """All of it, or as much as can be: what is gone already is gone at the next try as well."""
+async def forget(forgetting: Forgetting, provider: Provider | None) -> ForgettingReport:
+    """All of it, or as much as can be: what is gone already is gone at the next try as well. A
+    provider that this worker does not know (None) is left to a newer worker."""
     if provider is None:
+        return _said(forgetting, ForgettingOutcome.FAILED, "provider_unknown_here")
+    if not isinstance(provider, Forgets):
         return _said(forgetting, ForgettingOutcome.IMPOSSIBLE, "provider_forgets_nothing")
     trouble = None
     for request_id in forgetting.request_ids:

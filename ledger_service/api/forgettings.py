@@ -1,6 +1,8 @@
 """Forgettings: what workers ask providers to delete, and what became of it."""
 
+import logging
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from litestar import Controller
 
@@ -21,9 +23,12 @@ from ledger_service.api.call import Call
 from ledger_service.api.endpoint import get, post
 from ledger_service.api.http_reply import HttpReply, json_reply
 from ledger_service.api.query import PageLimit, Query
+from ledger_service.errors import LedgerError
 from ledger_service.store.forgettings import Due
 
-WINDOW_DEFAULT = timedelta(days=1)
+WINDOW_DEFAULT: Final = timedelta(days=1)
+
+log: Final = logging.getLogger(__name__)
 
 
 class UnforgottenQuery(Query, frozen=True, kw_only=True):
@@ -50,8 +55,13 @@ class ForgettingsController(Controller):
         """Up to `max` generations that were deleted, or whose media were kept long enough, each
         with its requests at the provider. One that nobody reports on is handed out again later."""
         due = await call.services.generations.forgettings.claim(body.max)
-        found = [await _forgetting(call, each) for each in due]
-        return json_reply(ForgettingsReply(items=tuple(each for each in found if each)))
+        items = []
+        for each in due:
+            try:
+                items += await _forgetting(call, each)
+            except LedgerError as error:  # it must not take the others' tries with it
+                log.warning("cannot tell what to forget of %s: %s", each.generation_id, error)
+        return json_reply(ForgettingsReply(items=tuple(items)))
 
     @post(
         "/{generation_id:str}",
@@ -92,18 +102,21 @@ class ForgettingsController(Controller):
         return json_reply(UnforgottenReply(count=count, items=tuple(items)))
 
 
-async def _forgetting(call: Call, due: Due) -> Forgetting | None:
-    """What a worker is to know; None when the provider never had anything of it."""
+async def _forgetting(call: Call, due: Due) -> list[Forgetting]:
+    """What a worker is to know; nothing when the provider never had anything of it."""
     services = call.services.generations
     view = await services.reads.one(due.generation_id)
     assert view is not None, "the log knows it"
     request_ids = [a.request_id for a in view.state.attempts if a.request_id is not None]
     if not request_ids:
         await services.forgettings.note_forgotten(due, "nothing_there")
-        return None
-    return Forgetting(
-        generation_id=due.generation_id,
-        fence=due.fence,
-        provider=services.catalogue.offer(view.state.model).provider,
-        request_ids=tuple(request_ids),
-    )
+        return []
+    provider = services.catalogue.offer(view.state.model).provider
+    return [
+        Forgetting(
+            generation_id=due.generation_id,
+            fence=due.fence,
+            provider=provider,
+            request_ids=tuple(request_ids),
+        )
+    ]

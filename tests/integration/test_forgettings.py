@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from contracts.forgetting import Forgetting, ForgettingOutcome
+from contracts.forgetting import Forgetting
 from job_worker.providers.absent import AbsentProvider
 from job_worker.providers.fal import FalQueue
-from job_worker.providers.port import Forgets
+from job_worker.providers.port import Provider
 from job_worker.steps.forget import forget
 from ledger_service.generations.forgetting import note_forgettings
 from ledger_service.store.forgettings import TRIES_MAX
@@ -211,6 +211,23 @@ def test_a_senseless_report_changes_nothing(desk: Desk, body: dict[str, Any]) ->
     assert not desk.tell(1, "forgotten")
 
 
+def test_a_generation_that_cannot_be_read_costs_the_others_no_try(ledger: LiveLedger) -> None:
+    """They are handed out all the same."""
+    bad, good = Desk(ledger), Desk(ledger)
+    for each in (bad, good):
+        each.end(each.submit())
+        each.delete()
+    turn = "UPDATE ledger.heads SET snapshot_version = snapshot_version + %s WHERE stream LIKE %s"
+    with ledger.database.connect() as connection:
+        connection.execute(turn, [90, f"%/{bad.generation_id}"])
+    try:
+        assert good.forgetting()["request_ids"] == ["req-1"]
+    finally:
+        with ledger.database.connect() as connection:
+            connection.execute(turn, [-90, f"%/{bad.generation_id}"])
+    assert bad.forgetting() is None, "its next try is not yet due"
+
+
 # --- the worker's side ---------------------------------------------------------------------------
 
 
@@ -274,9 +291,11 @@ def test_a_key_without_the_right_to_delete_is_named(fal: Emulator) -> None:
     assert is_kept(fal, "a boat that stays")
 
 
-def test_not_every_provider_forgets() -> None:
-    """It is an offer of the port's, and no duty."""
-    assert not isinstance(AbsentProvider(), Forgets)
+@pytest.mark.parametrize(
+    ("provider", "outcome"), [(AbsentProvider(), "impossible"), (None, "failed")]
+)
+def test_not_every_provider_forgets(provider: Provider | None, outcome: str) -> None:
+    """It is an offer of the port's, and no duty; one that is unknown here may be known later."""
     forgetting = Forgetting(generation_id="gen_1", fence=7, provider="x", request_ids=("req-1",))
-    report = asyncio.run(forget(forgetting, None))
-    assert (report.fence, report.outcome) == (7, ForgettingOutcome.IMPOSSIBLE)
+    report = asyncio.run(forget(forgetting, provider))
+    assert (report.fence, report.outcome) == (7, outcome)

@@ -55,11 +55,13 @@ class ProblemCode(enum.StrEnum):
     PAYLOAD_TOO_LARGE = "payload_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
+    CONTENT_REFUSED = "content_refused"
     RATE_LIMITED = "rate_limited"
     INTERNAL = "internal"
     OUTCOME_UNKNOWN = "outcome_unknown"
     UNAVAILABLE = "unavailable"
     NOT_CAUGHT_UP = "not_caught_up"
+    MODERATION_UNAVAILABLE = "moderation_unavailable"
 
 
 class FieldError(msgspec.Struct, frozen=True):

@@ -56,6 +56,8 @@ from ledger_service.generations.claiming import ClaimBuilder
 from ledger_service.generations.document import load_document
 from ledger_service.generations.doorbell import Doorbell
 from ledger_service.generations.key_set_client import KeySetClient
+from ledger_service.generations.moderation import Moderator
+from ledger_service.generations.moderation_client import ModerationClient
 from ledger_service.generations.quotes import Quotes
 from ledger_service.generations.services import GenerationServices
 from ledger_service.generations.switchboard import Switchboard
@@ -131,6 +133,8 @@ def create_app(settings: Settings | None = None) -> Dispatcher:
             services.draining.set()
             await services.engine.stop()
             services.generations.doorbell.stop()
+            if services.generations.moderator is not None:
+                await services.generations.moderator.close()
             await services.pool.close()
 
     app = Litestar(
@@ -200,6 +204,7 @@ def _generation_services(settings: Settings, pool: ReadPool, vault: Vault) -> Ge
         forgettings=Forgettings(pool),
         signer=signer,
         webhooks=_webhook_judge(settings),
+        moderator=_moderator(settings),
     )
 
 
@@ -208,6 +213,14 @@ def _webhook_judge(settings: Settings) -> WebhookJudge:
         return WebhookJudge(None)
     keys = ProviderKeys(KeySetClient(settings.key_set_url()).fetch)
     return WebhookJudge(keys, settings.fal_webhook_user_id)
+
+
+def _moderator(settings: Settings) -> Moderator | None:
+    told = settings.moderation()
+    if told is None:
+        return None
+    refuses = settings.moderation_on_failure == "refuse"
+    return Moderator(ModerationClient(*told), refuses_on_failure=refuses)
 
 
 def _announce_draining(draining: asyncio.Event) -> Callable[[], None]:

@@ -17,6 +17,7 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 UserId = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{0,256}\Z")]
 
+SECRET_CHARACTERS_MIN: Final = 16
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
@@ -30,6 +31,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     Webhooks are verified with the keys at `fal_webhook_jwks_url`, and must name
     `fal_webhook_user_id`, our user id at fal, if it is set. With `fal_webhook_signatures` off, or
     while there are no webhooks, nothing is fetched, and a webhook is never more than a hint.
+    `moderation_url` is asked before an order is taken, signed with `moderation_secret`; without a
+    ruling of its, an order is refused or accepted as `moderation_on_failure` says.
     `catalogue_file` holds models and prices in place of those that are shipped.
     """
 
@@ -43,6 +46,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     fal_webhook_jwks_url: str = "https://rest.fal.ai/.well-known/jwks.json"
     fal_webhook_user_id: UserId = ""
     fal_webhook_signatures: Literal["required", "off"] = "required"
+    moderation_url: str = ""
+    moderation_secret: str = ""
+    moderation_on_failure: Literal["refuse", "accept"] = "refuse"
     storage_url: str = ""
     catalogue_file: str = ""
     public_url: str = ""
@@ -64,16 +70,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
 
     def key_set_url(self) -> str:
         """Where the keys of webhooks are. Raises `RefusedToStart` when others could swap them on
-        their way: plain HTTP is for this machine alone."""
-        try:
-            parts = urlsplit(self.fal_webhook_jwks_url)
-            schemes = ("https", "http") if parts.hostname in _LOOPBACK else ("https",)
-            is_sound = parts.hostname and parts.port != 0 and parts.scheme in schemes
-        except ValueError:
-            is_sound = False
-        if not is_sound:
-            raise RefusedToStart("FAL_WEBHOOK_JWKS_URL must be an https:// URL")
-        return self.fal_webhook_jwks_url
+        their way."""
+        return _private("FAL_WEBHOOK_JWKS_URL", self.fal_webhook_jwks_url)
+
+    def moderation(self) -> tuple[str, bytes] | None:
+        """Where orders are moderated, and the secret shared with it; None: nowhere. Raises
+        `RefusedToStart` when others could read the orders or answer them."""
+        if self.moderation_url == "":
+            return None
+        url = _private("MODERATION_URL", self.moderation_url)
+        return url, _secret("MODERATION_SECRET", self.moderation_secret)
 
     def master_key(self) -> bytes:
         """The 32 bytes of `VAULT_KEY`. Raises `RefusedToStart` when it is not that."""
@@ -87,9 +93,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
 
     def signing_secret(self) -> bytes:
         """Raises `RefusedToStart` when `WEBHOOK_SECRET` is too short to sign with."""
-        if len(self.webhook_secret) < 16:
-            raise RefusedToStart("WEBHOOK_SECRET must have at least 16 characters")
-        return self.webhook_secret.encode()
+        return _secret("WEBHOOK_SECRET", self.webhook_secret)
 
 
 def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -101,3 +105,22 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         return msgspec.convert(given, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise RefusedToStart(f"environment: {error}") from None
+
+
+def _private(name: str, url: str) -> str:
+    """An address that nobody on the way can listen to: plain HTTP is for this machine alone."""
+    try:
+        parts = urlsplit(url)
+        schemes = ("https", "http") if parts.hostname in _LOOPBACK else ("https",)
+        is_sound = parts.hostname and parts.port != 0 and parts.scheme in schemes
+    except ValueError:
+        is_sound = False
+    if not is_sound:
+        raise RefusedToStart(f"{name} must be an https:// URL")
+    return url
+
+
+def _secret(name: str, text: str) -> bytes:
+    if len(text) < SECRET_CHARACTERS_MIN:
+        raise RefusedToStart(f"{name} must have at least {SECRET_CHARACTERS_MIN} characters")
+    return text.encode()

@@ -33,6 +33,15 @@ twice the CPU of 8 (2.4 against 1.1 ms a call), and 8 carry 1,000 short calls a 
 KEEP_ALIVE_SECONDS: Final = 3.0
 """Shorter than the servers' own (5 s is common), so that no call meets a connection that closes."""
 
+NOT_APPLIED: Final = frozenset(
+    {
+        ProblemCode.UNAVAILABLE,
+        ProblemCode.NOT_CAUGHT_UP,
+        ProblemCode.MODERATION_UNAVAILABLE,
+    }
+)
+"""What a 503 says that certainly had no effect."""
+
 
 class Transport:
     """Connections to one ledger under one API key. Bound to the event loop that first uses it."""
@@ -159,7 +168,7 @@ def failure_of(
     return LedgerUnavailable(
         operation,
         code,
-        not_applied=code in {ProblemCode.UNAVAILABLE, ProblemCode.NOT_CAUGHT_UP},
+        not_applied=code in NOT_APPLIED,
         retry_after_seconds=retry_after_seconds,
     )
 

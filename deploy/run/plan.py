@@ -131,8 +131,7 @@ class Planner:
     def _fal(self) -> dict[str, str]:
         """Return what the worker is told about fal: the real one's key, or the emulator's."""
         if self.options.fal_key:
-            names = ("FAL_ADMIN_KEY", "FAL_QUEUE_URL", "FAL_API_URL", "FAL_MEDIA_HOSTS")
-            given = {name: os.environ[name] for name in names if name in os.environ}
+            given = _given("FAL_ADMIN_KEY", "FAL_QUEUE_URL", "FAL_API_URL", "FAL_MEDIA_HOSTS")
             real = {"FAL_KEY": self.options.fal_key, "FAL_QUEUE_URL": "https://queue.fal.run"}
             return {**real, **given}
         port = free_port()
@@ -160,8 +159,7 @@ class Planner:
     def _webhook_keys(self, fal: Mapping[str, str]) -> dict[str, str]:
         """Return how the ledger tells the provider's webhooks from forged ones."""
         if self.options.fal_key:
-            names = ("FAL_WEBHOOK_JWKS_URL", "FAL_WEBHOOK_USER_ID", "FAL_WEBHOOK_SIGNATURES")
-            return {name: os.environ[name] for name in names if name in os.environ}
+            return _given("FAL_WEBHOOK_JWKS_URL", "FAL_WEBHOOK_USER_ID", "FAL_WEBHOOK_SIGNATURES")
         return {
             "FAL_WEBHOOK_JWKS_URL": f"{fal['FAL_QUEUE_URL']}/.well-known/jwks.json",
             "FAL_WEBHOOK_USER_ID": user_id(owner_of(fal["FAL_KEY"])),
@@ -187,6 +185,7 @@ class Planner:
             "STORAGE_URL": storage,
             "LEDGER_HOST": "127.0.0.1",
             "LEDGER_PORT": str(self.port),
+            **_given("MODERATION_URL", "MODERATION_SECRET", "MODERATION_ON_FAILURE"),
         }
         migrating = {**env, "DATABASE_OWNER_URL": owner}
         if not (self.options.database_url and self.options.database_owner_url):
@@ -283,6 +282,11 @@ def python_command(
         cwd=ROOT,
         stop_seconds=stop_seconds,
     )
+
+
+def _given(*names: str) -> dict[str, str]:
+    """Return those of these variables that our environment has."""
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _inherited() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Why a generation failed, in words for people.
+"""Why a generation failed, or was not begun, in words for people.
 
 Reasons are told apart for programs; people are told what they can do about it, so that several
 reasons share a text. A key never changes its meaning; a text may be improved at any time.
@@ -104,6 +104,13 @@ TEXTS: Final[dict[str, Text]] = {
         "El resultado del proveedor no se puede guardar.",
     ),
 }
+CONTENT_REFUSED_KEY: Final = "refusal.content"
+CONTENT_REFUSED: Final = Text(
+    "This content is not allowed here. Please describe it differently.",
+    "Bu içeriğe burada izin verilmiyor. Lütfen farklı bir şekilde tarif edin.",
+    "Este contenido no está permitido aquí. Descríbalo de otra manera.",
+)
+"""For an order that was refused before anything was charged."""
 CREDITS_BACK: Final = Text(
     "The credits came back.",
     "Krediler iade edildi.",

@@ -13,9 +13,11 @@ from contracts.api.generations import (
     GenerationStatus,
 )
 from contracts.api.keys import Scope
+from contracts.moderation import Inquiry
 from contracts.problems import ProblemCode
 from ledger_service.api.call import Call
 from ledger_service.api.endpoint import delete, get, post
+from ledger_service.api.failure_texts import CONTENT_REFUSED, CONTENT_REFUSED_KEY
 from ledger_service.api.generation_shapes import own_generation, shown_generation
 from ledger_service.api.http_reply import HttpReply, json_reply
 from ledger_service.api.query import PageQuery, ReadQuery
@@ -66,6 +68,8 @@ class GenerationsController(Controller):
             ProblemCode.QUOTE_NOT_FOUND,
             ProblemCode.QUOTE_EXPIRED,
             ProblemCode.LIMIT_REACHED,
+            ProblemCode.CONTENT_REFUSED,
+            ProblemCode.MODERATION_UNAVAILABLE,
         ),
         example={
             "account_id": "user-4711",
@@ -85,9 +89,11 @@ class GenerationsController(Controller):
         try:
             wish = services.themes.wish(body)
             command = await _ordered(call, body, wish)
+            await _moderated(call, body, wish)
             private = {"input": wish.content, "metadata": body.metadata}
         except Rejected as refusal:
-            # Offers, prices and quotes change; what was answered under the key does not.
+            # Offers, prices, quotes and what is allowed change; what was answered under the key
+            # does not.
             command = _declined(call, body, refusal)
         done = await call.submit(command, private)
         assert done.answer is not None
@@ -213,6 +219,31 @@ async def _ordered(call: Call, body: GenerationRequest, wish: Wish) -> RequestGe
         reference=body.reference,
         spender=call.identity.key_id,
     )
+
+
+async def _moderated(call: Call, body: GenerationRequest, wish: Wish) -> None:
+    """Ask the operator's hook, if there is one. Raises `Rejected` for what it does not let pass."""
+    moderator, owner = call.services.generations.moderator, call.owner(body.account_id)
+    if moderator is None:
+        return
+    assert call.key is not None
+    if not call.is_dry_run and await call.services.reads.event_by_key(owner, call.key):
+        return  # it was answered before, and the same answer comes again
+    inquiry = Inquiry(
+        tenant=call.tenant,
+        account_id=body.account_id,
+        model=wish.model,
+        input=wish.content,
+        theme=wish.theme,
+        dry_run=call.is_dry_run,
+    )
+    try:
+        await moderator.judge(inquiry)
+    except Rejected as refusal:
+        if refusal.code is ProblemCode.CONTENT_REFUSED:
+            told = CONTENT_REFUSED.told_in(call.language)
+            refusal.fields |= {"message_key": CONTENT_REFUSED_KEY, "message": told}
+        raise
 
 
 def _declined(call: Call, body: GenerationRequest, refusal: Rejected) -> Decline:

@@ -123,6 +123,9 @@ KINDS: Final[dict[ProblemCode, Kind]] = {
     Code.IDEMPOTENCY_KEY_REUSED: Kind(
         422, "Idempotency key reused", "The key was used before, for a different request."
     ),
+    Code.CONTENT_REFUSED: Kind(
+        422, "Content refused", "The operator's moderation does not let this order pass."
+    ),
     Code.RATE_LIMITED: Kind(429, "Too many requests", "Slow down; see the Retry-After header."),
     Code.INTERNAL: Kind(
         500, "Internal error", "This is our mistake; it has been logged under the Trace-Id."
@@ -137,6 +140,11 @@ KINDS: Final[dict[ProblemCode, Kind]] = {
     ),
     Code.NOT_CAUGHT_UP: Kind(
         503, "Not caught up", "The ledger has not reached the position asked for; try again."
+    ),
+    Code.MODERATION_UNAVAILABLE: Kind(
+        503,
+        "Moderation unavailable",
+        "Nobody could say whether this order may pass, and nothing was changed; try again.",
     ),
 }
 
@@ -212,6 +220,8 @@ def _headers_of(code: ProblemCode) -> tuple[Header, ...]:
         return ((b"www-authenticate", b'Bearer realm="credit-ledger"'),)
     if code is Code.PAYLOAD_TOO_LARGE:  # what has not been read yet never will be
         return ((b"connection", b"close"),)
+    if code is Code.MODERATION_UNAVAILABLE:
+        return ((b"retry-after", b"%d" % RETRY_AFTER_SECONDS),)
     return ()
 
 

@@ -7,6 +7,7 @@ import msgspec
 from ledger_service.generations.catalogue import Catalogue
 from ledger_service.generations.claiming import ClaimBuilder
 from ledger_service.generations.doorbell import Doorbell
+from ledger_service.generations.moderation import Moderator
 from ledger_service.generations.quotes import Quotes
 from ledger_service.generations.switchboard import Switchboard
 from ledger_service.generations.themes import Themes
@@ -18,7 +19,7 @@ from ledger_service.store.generation_reads import GenerationReads
 
 
 class GenerationServices(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything about generations that outlives a request."""
+    """Everything about generations that outlives a request. No `moderator`: nobody is asked."""
 
     catalogue: Catalogue
     themes: Themes
@@ -31,3 +32,4 @@ class GenerationServices(msgspec.Struct, frozen=True, kw_only=True):
     forgettings: Forgettings
     signer: Signer
     webhooks: WebhookJudge
+    moderator: Moderator | None

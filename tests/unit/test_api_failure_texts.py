@@ -10,6 +10,7 @@ from deploy.emulators.fal.errors import CATALOGUE
 from job_worker.providers.fal_verdicts import CANCELLED_TYPES, RETRYABLE_TYPES
 from ledger_service.api.failure_texts import (
     ANY_OTHER,
+    CONTENT_REFUSED,
     CREDITS_BACK,
     KEYS,
     TEXTS,
@@ -40,7 +41,7 @@ def test_every_reason_that_the_code_can_produce_has_a_text() -> None:
 def test_every_text_exists_in_every_language() -> None:
     """Each its own, and a whole sentence; every key has a reason and every reason a key."""
     assert Text._fields == tuple(Language)
-    for text in (*TEXTS.values(), CREDITS_BACK):
+    for text in (*TEXTS.values(), CREDITS_BACK, CONTENT_REFUSED):
         assert all(told.strip() == told and told.endswith(".") for told in text)
         assert len(set(text)) == len(Language)
     assert set(KEYS.values()) == set(TEXTS)

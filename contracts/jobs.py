@@ -45,6 +45,13 @@ class Step(enum.StrEnum):
     FETCH = "fetch"
 
 
+class JobPriority(enum.StrEnum):
+    """How urgent an order is: what is `low` is begun once nothing else waits to be."""
+
+    NORMAL = "normal"
+    LOW = "low"
+
+
 class ProviderUrls(msgspec.Struct, frozen=True, kw_only=True):
     """The three URLs of the provider's submit answer; they are stored, never built."""
 
@@ -90,6 +97,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     fetches: int = 0
     post_before: datetime | None = None
     webhook_url: str | None = None
+    priority: JobPriority = JobPriority.NORMAL
 
 
 class ClaimsRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

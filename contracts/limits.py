@@ -59,6 +59,15 @@ LOG_LINE_MAX_CHARACTERS: Final = 300
 """Of a running generation's log the newest lines are passed on, each so much of it."""
 GENERATIONS_IN_FLIGHT_MAX: Final = 10_000
 """The largest bound that a tenant may set for one account."""
+GENERATIONS_PER_DAY_MAX: Final = 10_000
+"""The largest bound that a tenant may set for what one account begins in a day."""
+TENANT_GENERATIONS_PER_DAY_MAX: Final = 10_000_000
+"""Likewise, for all its accounts together."""
+LOW_PRIORITY_WAIT_MAX_SECONDS: Final = 600
+"""An order of low priority that is older than this counts as any other."""
+FLAGS_MAX: Final = 20
+"""Reports about one generation."""
+FLAG_TEXT_MAX_CHARACTERS: Final = 1_000
 MEDIA_RETENTION_MAX_SECONDS: Final = 10 * 365 * 86_400
 SCHEDULES_MAX: Final = 20
 THRESHOLDS_MAX: Final = 10

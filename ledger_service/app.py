@@ -23,6 +23,7 @@ from ledger_service.api.debits import DebitsController, RefundsController
 from ledger_service.api.dispatch import Dispatcher
 from ledger_service.api.docs import DocsController
 from ledger_service.api.explain import ExplainController
+from ledger_service.api.flags import FlagsController
 from ledger_service.api.forgettings import ForgettingsController
 from ledger_service.api.gate import BatchRoom, Gate
 from ledger_service.api.generation_streams import GenerationStreamsController
@@ -105,6 +106,7 @@ CONTROLLERS = (
     QuotesController,
     GenerationsController,
     GenerationStreamsController,
+    FlagsController,
     WorkController,
     ForgettingsController,
     WebhooksController,

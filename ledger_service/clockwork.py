@@ -17,6 +17,7 @@ from typing import Any, Final
 import psycopg
 
 from ledger_service.domain.commands import BookExpiry, Command, EndOverdue, ExpireHold
+from ledger_service.domain.generation.state import LOW_WAITS_MAX
 from ledger_service.engine.engine import Engine
 from ledger_service.engine.submission import Submission
 from ledger_service.errors import LedgerError
@@ -71,7 +72,7 @@ class Clockwork:
             (0.25, self._feed_projections),
             (1.0, media.turn),
             (1.0, note_forgettings),
-            (60.0, self._forget_progress),
+            (60.0, self._forget),
         ]
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -135,7 +136,7 @@ class Clockwork:
     async def _ring_due_jobs(self, connection: Connection) -> None:
         if await asyncio.to_thread(self._doorbell.backlog) >= BACKLOG_MAX:
             return
-        values = (ROLE, self._epoch, RINGS_PER_TICK)
+        values = (ROLE, self._epoch, RINGS_PER_TICK, LOW_WAITS_MAX)
         cursor = await connection.execute(_SQL["ring_due"], values)
         for (generation_id,) in await cursor.fetchall():
             self._doorbell.ring(generation_id)
@@ -159,9 +160,11 @@ class Clockwork:
             ]
         )
 
-    async def _forget_progress(self, connection: Connection) -> None:
-        """Of generations that nobody has looked at for long: they have ended."""
+    async def _forget(self, connection: Connection) -> None:
+        """Progress of generations that nobody has looked at for long: they have ended. And how many
+        were begun on days that are over."""
         await connection.execute(_SQL["forget_progress"])
+        await connection.execute(_SQL["forget_days"])
 
     async def _feed_projections(self, _: Connection) -> None:
         """It has a connection and a thread of its own: nobody here waits for it."""

@@ -12,8 +12,8 @@ from contracts.api.accounts import Account
 from contracts.api.common import AccountId, Metadata, Reference, Reply, Request
 from contracts.api.prices import PriceLine, PriceRule, QuoteId
 from contracts.api.themes import Subject
-from contracts.jobs import LogLine
-from contracts.limits import MODEL_NOTE_MAX_CHARACTERS
+from contracts.jobs import JobPriority, LogLine
+from contracts.limits import FLAG_TEXT_MAX_CHARACTERS, MODEL_NOTE_MAX_CHARACTERS
 
 
 class GenerationStatus(enum.StrEnum):
@@ -89,6 +89,9 @@ class GenerationRequest(Request, frozen=True, kw_only=True):
 
     A `theme` brings its model, which may then be left out, its prompt with `subject` in it, and its
     settings; whatever stands in `input` is taken instead of the theme's.
+
+    What has a `low` priority costs the same, and is begun once nothing of normal priority waits, or
+    after ten minutes; the provider is told as well.
     """
 
     account_id: AccountId
@@ -99,6 +102,7 @@ class GenerationRequest(Request, frozen=True, kw_only=True):
     quote_id: QuoteId | None = None
     reference: Reference | None = None
     metadata: Metadata = msgspec.field(default_factory=dict)
+    priority: JobPriority = JobPriority.NORMAL
 
 
 class Progress(Reply, frozen=True, kw_only=True):
@@ -141,13 +145,70 @@ class Result(Reply, frozen=True, kw_only=True):
     expires_at: datetime
 
 
+class FlagReason(enum.StrEnum):
+    """What is wrong with a result, or with what was asked for."""
+
+    ILLEGAL = "illegal"
+    SEXUAL = "sexual"
+    VIOLENT = "violent"
+    HATEFUL = "hateful"
+    PRIVATE_PERSON = "private_person"
+    COPYRIGHT = "copyright"
+    BROKEN = "broken"
+    OTHER = "other"
+
+
+class FlagRequest(Request, frozen=True, kw_only=True):
+    """Report a generation. `text` is personal: it is kept encrypted with the account's data."""
+
+    reason: FlagReason
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=FLAG_TEXT_MAX_CHARACTERS)] | None = (
+        None
+    )
+
+
+class Flag(Reply, frozen=True, kw_only=True):
+    """One report about a generation; `text` is null where none was given, or it was erased."""
+
+    flag_id: str | None
+    generation_id: str
+    account_id: str
+    reason: FlagReason
+    text: str | None
+    created_at: datetime
+
+
+class FlagReply(Reply, frozen=True, kw_only=True):
+    """The outcome of reporting a generation."""
+
+    position: int | None
+    recorded_at: datetime
+    flag: Flag
+
+
+class FlagsReply(Reply, frozen=True, kw_only=True):
+    """Everything that was reported about a generation, the newest first."""
+
+    items: tuple[Flag, ...]
+
+
+class Flagged(Reply, frozen=True, kw_only=True):
+    """That a generation was reported: how often, for which reasons, and when."""
+
+    count: int
+    reasons: tuple[FlagReason, ...]
+    first_at: datetime
+    last_at: datetime
+
+
 class Generation(Reply, frozen=True, kw_only=True):
     """One generation with its money: `charged` less `refunded` is what it cost.
 
     `price_line` says how the price came about; older generations have none. `theme` is the one that
     it was ordered by, `input` all of what the model is told. `results` are all that was made,
     `result` the first of them; both are empty since `media_removed_at`. `progress` is null once it
-    has ended, and until its provider has said anything.
+    has ended, and until its provider has said anything; `flagged` is null while nobody has
+    reported it.
     """
 
     generation_id: str | None
@@ -175,6 +236,8 @@ class Generation(Reply, frozen=True, kw_only=True):
     finished_at: datetime | None
     theme: str | None = None
     progress: Progress | None = None
+    priority: JobPriority = JobPriority.NORMAL
+    flagged: Flagged | None = None
 
 
 class GenerationReply(Reply, frozen=True, kw_only=True):

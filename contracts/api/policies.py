@@ -22,6 +22,9 @@ class PolicyRequest(Request, frozen=True, kw_only=True):
     accounts that have none of their own. `media_retention_seconds`: how long the results of
     generations are kept (null: until they are deleted). `generations_in_flight_max`: how many
     generations of one account may be under way at once (null: any number).
+    `generations_per_day_max`: how many each account may begin in a day of UTC, whatever becomes of
+    them; `tenant_generations_per_day_max`: how many all of them may together, counted from when it
+    is set.
     """
 
     grace_seconds: Annotated[int, msgspec.Meta(ge=0, le=limits.GRACE_MAX_SECONDS)] = (
@@ -42,6 +45,12 @@ class PolicyRequest(Request, frozen=True, kw_only=True):
     generations_in_flight_max: (
         Annotated[int, msgspec.Meta(ge=1, le=limits.GENERATIONS_IN_FLIGHT_MAX)] | None
     ) = None
+    generations_per_day_max: (
+        Annotated[int, msgspec.Meta(ge=1, le=limits.GENERATIONS_PER_DAY_MAX)] | None
+    ) = None
+    tenant_generations_per_day_max: (
+        Annotated[int, msgspec.Meta(ge=1, le=limits.TENANT_GENERATIONS_PER_DAY_MAX)] | None
+    ) = None
 
 
 class Policy(Reply, frozen=True, kw_only=True):
@@ -57,6 +66,8 @@ class Policy(Reply, frozen=True, kw_only=True):
     limits: tuple[PolicyLimit, ...]
     media_retention_seconds: int | None
     generations_in_flight_max: int | None
+    generations_per_day_max: int | None
+    tenant_generations_per_day_max: int | None
 
 
 class PolicySetReply(Reply, frozen=True, kw_only=True):

@@ -297,6 +297,7 @@ def _submit_headers(claim: Claim) -> dict[str, str]:
         ),
         # The price was agreed for this model: no silent rerouting to another one.
         "x-app-fal-disable-fallback": "true",
+        "X-Fal-Queue-Priority": claim.priority,
     }
 
 

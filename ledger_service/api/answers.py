@@ -30,6 +30,10 @@ class Bearer(Protocol):
         """Tenant and account."""
 
     @property
+    def stream(self) -> str:
+        """The account's own stream, or that of one of its generations."""
+
+    @property
     def event(self) -> Event:
         """The event itself; its `command` says what the first answer said of the account."""
 

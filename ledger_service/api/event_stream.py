@@ -108,9 +108,9 @@ class EventStream(HttpReply, abc.ABC):
         return True
 
 
-async def send_event(send: Send, name: bytes, data: bytes, version: int | None = None) -> None:
-    """One event; with a version the client can say later what it knows."""
-    head = b"" if version is None else b"id: %d\n" % version
+async def send_event(send: Send, name: bytes, data: bytes, event_id: str | None = None) -> None:
+    """One event; with an id the client can say later what it knows."""
+    head = b"" if event_id is None else b"id: %s\n" % event_id.encode()
     await send_chunk(send, b"%sevent: %s\ndata: %s\n\n" % (head, name, data))
 
 

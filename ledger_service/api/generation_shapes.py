@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from contracts.api.generations import Failure, Generation, Progress, Result
+from contracts.api.generations import Failure, Flag, Flagged, Generation, Progress, Result
 from contracts.jobs import Asset
 from contracts.problems import ProblemCode
 from ledger_service.api.call import Call
@@ -71,6 +72,8 @@ def generation_of(
         finished_at=state.finished_at,
         theme=state.theme,
         progress=progress_of(view.progress) if view.progress else None,
+        priority=state.priority,
+        flagged=_flagged(state),
     )
 
 
@@ -81,6 +84,37 @@ def progress_of(seen: ProgressView) -> Progress:
         queue_position=seen.queue_position,
         logs=seen.logs,
         seen_at=seen.seen_at,
+    )
+
+
+def flags_of(
+    state: GenerationState, private: Mapping[str, dict[str, Any] | None]
+) -> tuple[Flag, ...]:
+    """What was reported, the newest first; `private` has the vault's entries by their digests."""
+    return tuple(
+        [
+            Flag(
+                flag_id=flag.flag_id,
+                generation_id=state.generation_id,
+                account_id=state.account_id,
+                reason=flag.reason,
+                text=(private.get(flag.private or "") or {}).get("text"),
+                created_at=flag.created_at,
+            )
+            for flag in reversed(state.flags)
+        ]
+    )
+
+
+def _flagged(state: GenerationState) -> Flagged | None:
+    if not state.flags:
+        return None
+    reasons = dict.fromkeys(flag.reason for flag in state.flags)
+    return Flagged(
+        count=len(state.flags),
+        reasons=tuple(reasons),
+        first_at=state.flags[0].created_at,
+        last_at=state.flags[-1].created_at,
     )
 
 

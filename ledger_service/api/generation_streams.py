@@ -78,7 +78,7 @@ class _GenerationStream(EventStream):
         if view.state.version > self._sent:
             shown = _ENCODER.encode(await shown_generation(self._call, view))
             self._sent = view.state.version
-            await send_event(send, b"generation", shown, self._sent)
+            await send_event(send, b"generation", shown, str(self._sent))
         if view.state.status.is_final:
             return False
         if view.progress is not None and view.progress != self._seen:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Controller
 
-from contracts.api.common import AccountId, Page
+from contracts.api.common import AccountId, Instant, Page
 from contracts.api.generations import (
     Generation,
     GenerationReply,
@@ -13,8 +13,12 @@ from contracts.api.generations import (
     GenerationStatus,
 )
 from contracts.api.keys import Scope
+from contracts.jobs import JobPriority
+from contracts.limits import ID_MAX_CHARACTERS
 from contracts.moderation import Inquiry
 from contracts.problems import ProblemCode
+from ledger_service.api.auth import permit
+from ledger_service.api.body import fault, in_utc
 from ledger_service.api.call import Call
 from ledger_service.api.endpoint import delete, get, post
 from ledger_service.api.failure_texts import CONTENT_REFUSED, CONTENT_REFUSED_KEY
@@ -33,14 +37,21 @@ from ledger_service.domain.events.account import CommandAccepted, CreditsDebited
 from ledger_service.errors import Rejected
 from ledger_service.generations.catalogue import deadline_of
 from ledger_service.generations.themes import Wish
-from ledger_service.store.generation_reads import GenerationView
+from ledger_service.store.generation_reads import GenerationFilter, GenerationView
 
 
-class GenerationsQuery(PageQuery, frozen=True, kw_only=True):
-    """Whose generations, and in which status."""
+class GenerationsQuery(
+    PageQuery, frozen=True, kw_only=True, rename={"since": "from", "until": "to"}
+):
+    """Whose generations, and which of them: `from` (inclusive) and `to` (exclusive) by
+    `created_at`; `flagged`: only those that were reported."""
 
-    account_id: AccountId
+    account_id: AccountId | None = None
     status: Annotated[GenerationStatus | None, msgspec.Meta(description="only these")] = None
+    model: Annotated[str, msgspec.Meta(min_length=1, max_length=ID_MAX_CHARACTERS)] | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+    flagged: bool = False
 
 
 class GenerationsController(Controller):
@@ -101,7 +112,8 @@ class GenerationsController(Controller):
         assert isinstance(event, CreditsDebited | CommandAccepted)
         assert event.generation_id is not None
         if not done.is_replay:
-            if not call.is_dry_run:
+            # What may wait is rung by the clockwork, once nothing else is due.
+            if not call.is_dry_run and event.priority is JobPriority.NORMAL:
                 services.doorbell.ring(event.generation_id)
             return await call.render(done, private)
         view = await services.reads.one(event.generation_id)
@@ -166,26 +178,50 @@ class GenerationsController(Controller):
         scope=Scope.READ,
         reply=Page[Generation],
         translated=True,
-        summary="List an account's generations",
+        summary="List generations",
         problems=(ProblemCode.ACCOUNT_NOT_FOUND,),
     )
     async def list_generations(self, call: Call, query: GenerationsQuery) -> HttpReply:
-        """Newest first."""
+        """Those of an account, newest first. Operators (scope `admin`) may leave the account out to
+        see what was reported of the whole tenant's, with `flagged=true`."""
         await call.at_least(query.min_position)
-        owner = call.owner(query.account_id)
-        cursors, of = call.services.cursors, ("generations", owner, query.status)
+        wanted = _wanted(call, query)
+        cursors, of = call.services.cursors, ("generations", wanted)
         before = cursors.read(query.cursor, *of) if query.cursor else None
-        views = await call.services.generations.reads.page(
-            owner, query.status, before, query.limit + 1
-        )
-        if not views and before is None and await call.services.reads.account(owner) is None:
-            raise Rejected(ProblemCode.ACCOUNT_NOT_FOUND)
+        views = await call.services.generations.reads.page(wanted, before, query.limit + 1)
+        if not views and before is None:
+            await _expect_account(call, wanted.owner)
         items = [await shown_generation(call, view) for view in views[: query.limit]]
         more = len(views) > query.limit
         last = views[query.limit - 1].state.generation_id if more else None
         return json_reply(
             Page(items=tuple(items), next_cursor=cursors.make(last, *of) if last else None)
         )
+
+
+def _wanted(call: Call, query: GenerationsQuery) -> GenerationFilter:
+    owner = None
+    if query.account_id is not None:
+        owner = call.owner(query.account_id)
+    elif query.flagged:
+        permit(call.identity, (Scope.ADMIN,))
+    else:
+        raise fault("?account_id", "is needed, unless flagged=true")
+    return GenerationFilter(
+        tenant=call.tenant,
+        owner=owner,
+        status=query.status,
+        model=query.model,
+        since=in_utc(query.since, "?from"),
+        until=in_utc(query.until, "?to"),
+        flagged=query.flagged,
+    )
+
+
+async def _expect_account(call: Call, owner: str | None) -> None:
+    """An account that does not exist is told from one without generations."""
+    if owner is not None and await call.services.reads.account(owner) is None:
+        raise Rejected(ProblemCode.ACCOUNT_NOT_FOUND)
 
 
 async def _done(call: Call, kind: type[GenerationCommand], generation_id: str) -> GenerationView:
@@ -214,6 +250,7 @@ async def _ordered(call: Call, body: GenerationRequest, wish: Wish) -> RequestGe
         quote_id=body.quote_id,
         quote_ends_at=ends_at,
         theme=wish.theme,
+        priority=body.priority,
         tags=offer.tags,
         deadline_after=deadline_of(offer),
         reference=body.reference,

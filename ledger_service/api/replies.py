@@ -11,6 +11,7 @@ import msgspec
 import ledger_service.api.replies_of_holds
 import ledger_service.api.replies_of_operators  # noqa: F401 - imported to be registered
 from contracts.api.prices import PriceLine
+from contracts.jobs import JobPriority
 from ledger_service.api.answers import (
     Bearer,
     answer_in,
@@ -29,7 +30,8 @@ from ledger_service.domain.events.account import (
     DebitRefunded,
     Slice,
 )
-from ledger_service.domain.ids import split_owner
+from ledger_service.domain.events.generation import GenerationFlagged
+from ledger_service.domain.ids import generation_in, split_owner
 
 __all__ = ["answer_in", "render"]
 
@@ -129,6 +131,14 @@ def _debited_v4(bearer: Bearer, private: Private | None) -> dict[str, Any]:
     return reply if event.generation_id is None else _themed_v4(reply, event.theme)
 
 
+@renders(5, CreditsDebited)
+def _debited_v5(bearer: Bearer, private: Private | None) -> dict[str, Any]:
+    event = bearer.event
+    assert isinstance(event, CreditsDebited)
+    reply = _debited_v4(bearer, private)
+    return reply if event.generation_id is None else _urgent_v5(reply, event.priority)
+
+
 def _adjusted_v2(
     bearer: Bearer,
     private: Private | None,
@@ -186,6 +196,31 @@ def _accepted_v4(bearer: Bearer, private: Private | None) -> dict[str, Any]:
     return _themed_v4(_accepted_v3(bearer, private), event.theme)
 
 
+@renders(5, CommandAccepted)
+def _accepted_v5(bearer: Bearer, private: Private | None) -> dict[str, Any]:
+    event = bearer.event
+    assert isinstance(event, CommandAccepted)
+    return _urgent_v5(_accepted_v4(bearer, private), event.priority)
+
+
+@renders(5, GenerationFlagged)
+def _flagged_v5(bearer: Bearer, private: Private | None) -> dict[str, Any]:
+    event, answer = bearer.event, answer_in(bearer)
+    assert isinstance(event, GenerationFlagged)
+    return {
+        "position": bearer.position + answer.trailing,
+        "recorded_at": bearer.recorded_at,
+        "flag": {
+            "flag_id": event.flag_id,
+            "generation_id": generation_in(bearer.stream),
+            "account_id": split_owner(bearer.owner)[1],
+            "reason": event.reason,
+            "text": (private or {}).get("text"),
+            "created_at": bearer.recorded_at,
+        },
+    }
+
+
 def _requested_v1(
     bearer: Bearer, private: Private | None, *, charged: int, debit_id: str | None
 ) -> dict[str, Any]:
@@ -237,6 +272,12 @@ def _requested_v3(
 def _themed_v4(reply: dict[str, Any], theme: str | None) -> dict[str, Any]:
     """With the theme that it was ordered by."""
     reply["generation"]["theme"] = theme
+    return reply
+
+
+def _urgent_v5(reply: dict[str, Any], priority: JobPriority) -> dict[str, Any]:
+    """With its priority; nobody has reported it yet."""
+    reply["generation"] |= {"priority": priority, "flagged": None}
     return reply
 
 

@@ -9,7 +9,7 @@ from ledger_service.domain.account.state import AccountState
 from ledger_service.domain.commands import Key
 from ledger_service.domain.events.account import Answer
 
-REPLY_VERSION = 4
+REPLY_VERSION = 5
 """The render functions that make first answers today; replays use the one recorded."""
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from contracts.api.accounts import AccountStatus
+from contracts.api.generations import FlagReason
 from contracts.api.prices import PriceLine
-from contracts.jobs import CancelledReport, FailedReport, ReportEvent
+from contracts.jobs import CancelledReport, FailedReport, JobPriority, ReportEvent
 from contracts.problems import ProblemCode
 from ledger_service.domain.account.terms import Schedule, SpendLimit, Thresholds
 from ledger_service.domain.ids import generation_stream
@@ -242,6 +243,7 @@ class RequestGeneration(Command, frozen=True, kw_only=True):
     quote_id: str | None = None
     quote_ends_at: datetime | None = None
     theme: str | None = None
+    priority: JobPriority = JobPriority.NORMAL
     reference: str | None = None
     spender: str | None = None
 
@@ -269,6 +271,12 @@ class CancelGeneration(GenerationCommand, frozen=True, kw_only=True):
 
 class DeleteGeneration(GenerationCommand, frozen=True, kw_only=True):
     """Its owner wants to see nothing of it any more; what is under way is cancelled first."""
+
+
+class FlagGeneration(GenerationCommand, frozen=True, kw_only=True):
+    """Somebody reports it; `private` has their own words."""
+
+    reason: FlagReason
 
 
 class RemoveMedia(GenerationCommand, frozen=True, kw_only=True):
@@ -308,4 +316,6 @@ def streams(command: Command) -> frozenset[str]:
         and isinstance(command.event, FailedReport | CancelledReport)
     ):
         return frozenset((command.stream, command.owner))  # it will be compensated
+    if isinstance(command, FlagGeneration):
+        return frozenset((command.stream, command.owner))  # its answer tells of the account
     return frozenset((command.stream,))

@@ -41,6 +41,7 @@ from ledger_service.domain.generation.cancelling import (
 )
 from ledger_service.domain.generation.claims import decide_claim
 from ledger_service.domain.generation.deadlines import decide_hint, decide_overdue
+from ledger_service.domain.generation.flags import decide_flag
 from ledger_service.domain.generation.reports import decide_report
 from ledger_service.domain.generation.request import decide_decline, decide_request
 from ledger_service.domain.world import Outcome, World
@@ -74,6 +75,7 @@ _DECISIONS: Final[dict[type[commands.Command], Callable[[World, Any, datetime], 
     commands.ClaimGeneration: decide_claim,
     commands.CancelGeneration: decide_cancel,
     commands.DeleteGeneration: decide_delete,
+    commands.FlagGeneration: decide_flag,
     commands.RemoveMedia: decide_media_removed,
     commands.ReportGeneration: decide_report,
     commands.EndOverdue: decide_overdue,

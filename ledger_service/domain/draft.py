@@ -8,6 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ledger_service.domain.account.evolve import evolve
+from ledger_service.domain.account.limits import window_of
 from ledger_service.domain.account.state import AccountState
 from ledger_service.domain.answering import answer_of
 from ledger_service.domain.commands import Command, Key
@@ -17,7 +18,7 @@ from ledger_service.domain.events.account import (
     DebitRefunded,
     LotDerived,
 )
-from ledger_service.domain.events.generation import GenerationEvent
+from ledger_service.domain.events.generation import GenerationEvent, GenerationFlagged
 from ledger_service.domain.events.policy import PolicySet
 from ledger_service.domain.generation.evolve import evolve_generation
 from ledger_service.domain.generation.state import GenerationState, Job
@@ -29,6 +30,7 @@ from ledger_service.domain.world import (
     HoldState,
     LotKey,
     NewEvent,
+    TenantDay,
     World,
 )
 
@@ -51,6 +53,7 @@ class Draft:
         self._settled: set[str] = set()
         self._derived: list[tuple[LotKey, LotKey]] = []
         self._policies: dict[str, PolicyState] = {}
+        self._tenant_day: TenantDay | None = None
         self._answering: int | None = None
 
     def account(self, owner: str) -> AccountState | None:
@@ -125,6 +128,13 @@ class Draft:
         """Set the mechanical row beside a generation."""
         self._jobs[job.generation_id] = job
 
+    def count_begun(self) -> None:
+        """One more that its tenant begins today, where that is bounded."""
+        most = self.policy.tenant_generations_per_day_max
+        if most is not None:
+            tenant, (day, _) = split_owner(self._command.owner)[0], window_of("day", self.now)
+            self._tenant_day = TenantDay(tenant, day, most)
+
     def keep_debit(self, debit: DebitState) -> None:
         """Set what has been refunded of a debit."""
         self._debits[debit.debit_id] = debit
@@ -159,6 +169,7 @@ class Draft:
             holds=self._holds,
             derived=tuple(self._derived),
             policies=self._policies,
+            tenant_day=self._tenant_day,
             answer_at=answer_at,
             result=result,
         )
@@ -179,8 +190,7 @@ class Draft:
         assert state is not None
         at = len(self._events) - 1 if self._answering is None else self._answering
         bearer = self._events[at]
-        assert isinstance(bearer.event, AccountEvent)
-        assert bearer.stream == owner
+        assert isinstance(bearer.event, AccountEvent | GenerationFlagged)
         trailing = len(self._events) - 1 - at
         bearer.key = key
         bearer.stamps |= fields

@@ -55,6 +55,11 @@ def generation_stream(owner: str, generation_id: str) -> str:
     return f"{owner}/{generation_id}"
 
 
+def generation_in(stream: str) -> str:
+    """The id of the generation whose stream it is."""
+    return stream.rpartition("/")[2]
+
+
 def owner_of_stream(stream: str) -> str:
     """Whose stream it is: an account's own, or that of one of its generations."""
     return "/".join(stream.split("/", 2)[:2])
@@ -78,6 +83,12 @@ def make_id(prefix: str, at: datetime, stream: str, version: int) -> str:
     tail = last << 43 | version << 3  # 152 bits are filled up to 31 digits of 5
     high, low = _TRIPLES[tail >> 30], _TRIPLES[tail >> 15 & 32767]
     return f"{prefix}_{_time_digits(at, first)}{middle}{high}{low}{_TRIPLES[tail & 32767]}"
+
+
+def first_id(prefix: str, milliseconds: int) -> str:
+    """The ids with this prefix of what was brought about in this millisecond since 1970, or later,
+    sort after this; those of all before it do not."""
+    return f"{prefix}_{_render(max(milliseconds, 0) << 2, 10)}"
 
 
 @lru_cache(maxsize=256)

@@ -22,6 +22,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `limits`: spend limits of accounts that have none of their own.
     - `media_retention`: how long assets are kept; None: until they are deleted.
     - `generations_in_flight_max`: how many generations of one account may be under way at once.
+    - `generations_per_day_max`, `tenant_generations_per_day_max`: how many each account, and all of
+      them together, may begin in a day of UTC.
     """
 
     grace: timedelta = timedelta(days=7)
@@ -32,6 +34,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     limits: tuple[SpendLimit, ...] = ()
     media_retention: timedelta | None = None
     generations_in_flight_max: int | None = None
+    generations_per_day_max: int | None = None
+    tenant_generations_per_day_max: int | None = None
 
 
 DEFAULT_POLICY = Policy()

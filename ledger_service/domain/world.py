@@ -6,9 +6,10 @@ states after them), a `Refusal` (nothing changes) or a `Need` (load this, then a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -97,8 +98,10 @@ class World:
     """Loaded states by stream or id; a stream that is known not to exist maps to None."""
 
     __slots__ = (
+        "_begun_here",
         "_derived_here",
         "accounts",
+        "begun",
         "cut_open_holds",
         "debits",
         "derived",
@@ -121,6 +124,8 @@ class World:
         self.open_holds: dict[tuple[str, str], tuple[str, ...]] = {}  # ids by owner, reference
         self.cut_open_holds: set[tuple[str, str]] = set()  # those of which there are more
         self.in_flight: dict[str, frozenset[str]] = {}  # ids by owner, as they were stored
+        self.begun: dict[tuple[str, str], int] = {}  # by owner or tenant, and day, as stored
+        self._begun_here: Counter[tuple[str, str]] = Counter()
         self.grants: dict[LotKey, GrantFacts | None] = {}
         self.derived: dict[LotKey, tuple[LotKey, ...]] = {}  # lots by the lot they came from
         self._derived_here: dict[LotKey, list[LotKey]] = {}
@@ -166,8 +171,18 @@ class World:
         ended = {job.generation_id for job in here if job.due_at is None}
         return len((stored | {job.generation_id for job in here}) - ended)
 
+    def begun_on(self, whose: str, day: str) -> int | None:
+        """How many generations an account (its owner) or a tenant has begun on a day, those of this
+        batch included; None when that has yet to be loaded."""
+        stored = self.begun.get((whose, day))
+        return None if stored is None else stored + self._begun_here[whose, day]
+
     def apply(self, decision: Decision) -> None:
         """Take over the states after an accepted command."""
+        for job in decision.jobs.values():
+            if job.generation_id not in self.jobs:
+                self._begun_here[job.owner, job.begun_on] += 1
+                self._begun_here[job.owner.partition("/")[0], job.begun_on] += 1
         self.accounts.update(decision.accounts)
         self.generations.update(decision.generations)
         self.jobs.update(decision.jobs)
@@ -188,11 +203,19 @@ class NewEvent(msgspec.Struct, frozen=True):
     key: Key | None
 
 
+class TenantDay(NamedTuple):
+    """A day of a tenant on which no more than `most` generations may be begun."""
+
+    tenant: str
+    day: str
+    most: int
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """An accepted command: its events in order, the states after it, and what to answer.
 
     `answer_at` is the index of the event that bears the command's answer, if it has a key;
-    `result` is what an unkeyed command tells its caller.
+    `result` is what an unkeyed command tells its caller, `tenant_day` where a generation counts.
     """
 
     events: tuple[NewEvent, ...] = ()
@@ -203,6 +226,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     holds: dict[str, HoldState] = {}
     derived: tuple[tuple[LotKey, LotKey], ...] = ()
     policies: dict[str, PolicyState] = {}
+    tenant_day: TenantDay | None = None
     answer_at: int | None = None
     result: Any = None
 
@@ -219,7 +243,8 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
 
     Further streams; debits, lots, holds and grants as (owner, id); open holds as (owner,
     reference); `derived`: the lots that came from lots (owner, id); `all_lots`: all live lots of
-    accounts (owner); `in_flight`: which generations of accounts (owner) have not ended.
+    accounts (owner); `in_flight`: which generations of accounts (owner) have not ended;
+    `begun`: how many an account (owner) or a tenant has begun on a day.
     """
 
     streams: frozenset[str] = frozenset()
@@ -229,6 +254,7 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     holds: frozenset[tuple[str, str]] = frozenset()
     open_holds: frozenset[tuple[str, str]] = frozenset()
     in_flight: frozenset[str] = frozenset()
+    begun: frozenset[tuple[str, str]] = frozenset()
     grants: frozenset[LotKey] = frozenset()
     derived: frozenset[LotKey] = frozenset()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -13,7 +14,14 @@ from ledger_service.domain.events.account import CreditsGranted, DebitRefunded, 
 from ledger_service.domain.generation.state import GenerationState, Job
 from ledger_service.domain.ids import is_policy, owner_of, split_owner
 from ledger_service.domain.policy import PolicyState
-from ledger_service.domain.world import DebitState, Decision, HoldState, NewEvent, World
+from ledger_service.domain.world import (
+    DebitState,
+    Decision,
+    HoldState,
+    NewEvent,
+    TenantDay,
+    World,
+)
 from ledger_service.engine.submission import Submission
 from ledger_service.store.columns import EventColumns, EventRow, HeadColumns, HeadRow, Writes
 from ledger_service.store.heads import encode_state
@@ -33,6 +41,7 @@ class Changes:
         self._jobs: dict[str, Job] = {}
         self._debits: dict[str, tuple[str, DebitState, int]] = {}
         self._holds: dict[str, HoldState] = {}
+        self._begun: Counter[TenantDay] = Counter()
         self._sealed: list[Sealed] = []
         self.new_subject_keys: dict[str, bytes] = {}
 
@@ -68,6 +77,8 @@ class Changes:
             self._jobs.update(decision.jobs)
         if decision.holds:
             self._holds.update(decision.holds)
+        if decision.tenant_day is not None:
+            self._begun[decision.tenant_day] += 1
         return first
 
     def _note(self, new: NewEvent, decision: Decision) -> None:
@@ -157,6 +168,10 @@ class Changes:
             "holds": [_hold_row(hold) for _, hold in sorted(self._holds.items())],
             "debit_refunds": [_debit_row(*debit) for debit in self._debits.values()],
             "jobs": list(self._jobs.values()),
+            "tenant_days": [
+                {"tenant": it.tenant, "day": it.day, "most": it.most, "begun": begun}
+                for it, begun in sorted(self._begun.items())
+            ],
         }
         return {name: listed for name, listed in rows.items() if listed}
 

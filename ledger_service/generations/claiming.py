@@ -50,6 +50,7 @@ class ClaimBuilder:
             fetches=job.fetches,
             post_before=attempt.post_before if claimed.step is Step.SUBMIT else None,
             webhook_url=self._webhook_url(offer.provider, state.generation_id, attempt),
+            priority=state.priority,
         )
 
     def _webhook_url(self, provider: str, generation_id: str, attempt: Attempt) -> str | None:

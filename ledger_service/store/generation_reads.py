@@ -10,11 +10,18 @@ import msgspec
 from psycopg import AsyncRawCursor
 
 from contracts.jobs import LogLine, RunningReport
-from ledger_service.domain.generation.state import GenerationState
+from ledger_service.domain.generation.state import LOW_WAITS_MAX, GenerationState
+from ledger_service.domain.ids import first_id, milliseconds_of
 from ledger_service.store.folding import StoredHead, generation_head, run_steps_async
+from ledger_service.store.log_head import read_log_head
 from ledger_service.store.pool import Connection, ReadPool, snapshot
 from ledger_service.store.statements import load_statements
 from ledger_service.store.vault import Vault
+
+WATCHED_MAX: Final = 100
+"""Generations of one account, its newest, whose changes a stream tells."""
+_BEFORE_ALL: Final = "~"
+"""Sorts after every id."""
 
 _SQL: Final = load_statements("generations")
 
@@ -31,6 +38,19 @@ class GenerationView(msgspec.Struct, frozen=True, kw_only=True):
     private: dict[str, Any] | None
     ending_private: dict[str, Any] | None
     progress: ProgressView | None = None
+
+
+class GenerationFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which generations are wanted; null means any. `owner` is null for a whole tenant, whose
+    flagged ones alone can be listed. `until` is exclusive."""
+
+    tenant: str
+    owner: str | None
+    status: str | None = None
+    model: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    flagged: bool = False
 
 
 class ProgressView(msgspec.Struct, frozen=True):
@@ -60,8 +80,9 @@ class GenerationReads:
 
     async def due(self, limit: int) -> list[tuple[str, str]]:
         """(owner, generation id) of what is due now: tenants in turn, of each the longest due
-        first."""
-        return await self._pool.read(lambda connection: _rows(connection, "due", (limit,)))
+        first, and what may wait in the end."""
+        values = (limit, LOW_WAITS_MAX)
+        return await self._pool.read(lambda connection: _rows(connection, "due", values))
 
     async def owner_of(self, generation_id: str) -> str | None:
         """Whose generation it is."""
@@ -101,42 +122,57 @@ class GenerationReads:
         return views[0] if views else None
 
     async def page(
-        self, owner: str, status: str | None, before: str | None, limit: int
+        self, wanted: GenerationFilter, before: str | None, limit: int
     ) -> list[GenerationView]:
-        """An account's generations older than `before`, newest first; deleted ones left out."""
+        """Generations older than the one named `before`, newest first; deleted ones left out."""
         found: list[GenerationView] = []
         while len(found) < limit:
-            views = await self._views("page", (owner, status, before, limit))
+            statement, values = _listing(wanted, before, limit)
+            views = await self._views(statement, values)
             found += [view for view in views if view.state.deleted_at is None]
             if len(views) < limit:
                 break
             before = views[-1].state.generation_id
         return found[:limit]
 
+    async def changed(self, owner: str, after: int | None) -> tuple[list[GenerationView], int]:
+        """Of an account's newest generations those that changed after a position of the log (null:
+        those under way), in the order of their changes; and the position up to which that is so."""
+
+        async def work(connection: Connection) -> tuple[list[GenerationView], int]:
+            async with snapshot(connection):
+                head = await read_log_head(connection)
+                values = (owner, after, WATCHED_MAX)
+                return await self._read(connection, "changed", values), head
+
+        return await self._pool.read(work)
+
     async def _views(self, name: str, values: tuple[Any, ...]) -> list[GenerationView]:
         async def work(connection: Connection) -> list[GenerationView]:
             async with snapshot(connection):
-                rows = await _rows(connection, name, values)
-                heads = [StoredHead._make(row) for row in rows]
-                states = [
-                    await run_steps_async(generation_head(head), connection) for head in heads
-                ]
-                return await self._completed(connection, states)
+                return await self._read(connection, name, values)
 
         return await self._pool.read(work)
+
+    async def _read(
+        self, connection: Connection, name: str, values: tuple[Any, ...]
+    ) -> list[GenerationView]:
+        heads = [StoredHead._make(row) for row in await _rows(connection, name, values)]
+        states = [await run_steps_async(generation_head(head), connection) for head in heads]
+        return await self._completed(connection, states)
 
     async def _completed(
         self, connection: Connection, states: list[GenerationState]
     ) -> list[GenerationView]:
         if not states:
             return []
-        owner = states[0].owner
-        debits = [state.debit_id for state in states if state.debit_id]
+        debits = [(state.owner, state.debit_id) for state in states if state.debit_id]
+        columns = [list(column) for column in zip(*debits, strict=True)] or [[], []]
         progress = await self._progress(connection, states)
-        refunded = dict(await _rows(connection, "refunded", (owner, debits)))
-        digests = [state.private for state in states]
-        digests += [s.ending.private for s in states if s.ending and s.ending.private]
-        opened = await self._vault.open_many(connection, [(owner, digest) for digest in digests])
+        refunded = dict(await _rows(connection, "refunded", tuple(columns)))
+        entries = [(state.owner, state.private) for state in states]
+        entries += [(s.owner, s.ending.private) for s in states if s.ending and s.ending.private]
+        opened = await self._vault.open_many(connection, entries)
         return [
             GenerationView(
                 state=state,
@@ -152,14 +188,17 @@ class GenerationReads:
         self, connection: Connection, states: list[GenerationState]
     ) -> dict[str, ProgressView]:
         """What is remembered of those that are under way, by their ids."""
-        owner = states[0].owner
-        under_way = [state.generation_id for state in states if not state.status.is_final]
+        under_way = [state for state in states if not state.status.is_final]
         if not under_way:
             return {}
-        rows = await _rows(connection, "progress", (owner, under_way))
+        owners = {state.generation_id: state.owner for state in under_way}
+        rows = await _rows(connection, "progress", (list(owners.values()), list(owners)))
         return {
             generation_id: ProgressView(
-                status, position, seen_at, _opened_logs(self._vault, owner, wrapped, sealed)
+                status,
+                position,
+                seen_at,
+                _opened_logs(self._vault, owners[generation_id], wrapped, sealed),
             )
             for generation_id, status, position, seen_at, sealed, wrapped in rows
         }
@@ -177,6 +216,25 @@ def _opened_logs(
         return ()
     content = vault.unseal(owner, vault.unwrap(owner, wrapped), sealed)
     return msgspec.convert(content["logs"], tuple[LogLine, ...])
+
+
+def _listing(
+    wanted: GenerationFilter, before: str | None, limit: int
+) -> tuple[str, tuple[Any, ...]]:
+    """The statement for the filter that leaves the fewest, with its values; the other filters are
+    looked at on the way."""
+    after = "" if wanted.since is None else first_id("gen", milliseconds_of(wanted.since))
+    if wanted.until is not None:
+        end = first_id("gen", milliseconds_of(wanted.until) + 1)
+        before = end if before is None else min(before, end)
+    span = (wanted.owner, after, before or _BEFORE_ALL, limit, wanted.since, wanted.until)
+    if wanted.flagged:
+        return "page_flagged", (*span, wanted.tenant, wanted.status, wanted.model)
+    if wanted.model is not None:
+        return "page_by_model", (*span, wanted.model, wanted.status)
+    if wanted.status is not None:
+        return "page_by_status", (*span, wanted.status)
+    return "page", span
 
 
 async def _rows(

@@ -12,7 +12,7 @@ from ledger_service.domain.policy import PolicyState
 from ledger_service.domain.world import HoldState
 from ledger_service.errors import UnknownSnapshot
 
-SNAPSHOT_VERSION: Final = 4
+SNAPSHOT_VERSION: Final = 5
 
 _ENCODER: Final = msgspec.json.Encoder()
 _ACCOUNT: Final = msgspec.json.Decoder(AccountState)

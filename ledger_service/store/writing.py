@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import psycopg
 from psycopg import errors as pg
 
 from contracts.api.generations import GenerationStatus
+from contracts.jobs import JobPriority
 from ledger_service.domain.account.state import Lot
 from ledger_service.domain.events import decode
 from ledger_service.domain.events.account import CreditsDebited, CreditsGranted, LotDerived
 from ledger_service.domain.events.holds import HoldCaptured
 from ledger_service.domain.generation.state import Job
-from ledger_service.domain.ids import version_in
+from ledger_service.domain.ids import first_id, milliseconds_of, version_in
 from ledger_service.domain.world import DebitState, GrantFacts, HoldState, LotKey, debit_state
 from ledger_service.errors import Contention, Unavailable
 from ledger_service.store.arrays import plain_array
@@ -192,6 +193,17 @@ class WritingConnection:
         rows = await self._fetch("load_in_flight", (owner,))
         return frozenset([generation_id for (generation_id,) in rows])
 
+    async def load_begun(self, whose: str, day: str) -> int:
+        """How many generations an account (its owner) or a tenant has begun on a day of UTC."""
+        if "/" in whose:
+            midnight = datetime.fromisoformat(f"{day}T00:00:00+00:00")
+            first = first_id("gen", milliseconds_of(midnight))
+            ((begun,),) = await self._fetch("count_begun", (whose, first))
+        else:
+            ((begun,),) = await self._fetch("load_begun", (whose, day))
+        assert isinstance(begun, int)
+        return begun
+
     async def load_lots(self, wanted: Iterable[tuple[str, str]]) -> dict[str, list[Lot]]:
         """Lots (owner, grant id) by owner."""
         return await self._lots("load_lots", _columns(list(wanted)))
@@ -326,4 +338,6 @@ def _job(row: Any) -> Job:
         is_hinted=row[12],
         worker=row[13],
         fetches=row[14],
+        priority=JobPriority(row[15]),
+        flags=row[16],
     )

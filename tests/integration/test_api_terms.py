@@ -206,6 +206,8 @@ def test_a_policy_is_as_shipped_until_it_is_set(ledger: LiveLedger) -> None:
         "limits": [],
         "media_retention_seconds": None,
         "generations_in_flight_max": None,
+        "generations_per_day_max": None,
+        "tenant_generations_per_day_max": None,
     }
     body = {
         "grace_seconds": 0,

@@ -16,6 +16,7 @@ from contracts.jobs import (
     Claim,
     ClaimedAttempt,
     FailedReport,
+    JobPriority,
     ReportEvent,
     RunningReport,
     Step,
@@ -32,6 +33,7 @@ from job_worker.steps.find import find
 from job_worker.steps.poll import poll
 from job_worker.steps.submit import submit
 from tests.fixtures.fal_emulator import VIDEO, running
+from tests.fixtures.serving import QuietHandler, serving
 
 LOOKS_MAX = FETCHES_MAX + 5
 LOOK_PAUSE_SECONDS = 0.25
@@ -313,3 +315,24 @@ def test_a_success_is_measured_and_not_believed(outcomes: dict[str, Carried]) ->
     assert isinstance(wrong, SucceededReport)
     assert (honest.asset.duration_seconds, wrong.asset.duration_seconds) == (8.0, 4.0)
     assert honest.billable_units == wrong.billable_units == "8"
+
+
+def test_a_submit_says_how_urgent_it_is() -> None:
+    """In the header that fal has for it."""
+    told: list[str] = []
+
+    class Queue(QuietHandler):
+        def do_POST(self) -> None:
+            told.append(self.headers["X-Fal-Queue-Priority"])
+            self.reply(200, b'{"request_id": "req-1"}')
+
+    async def submit_each(url: str) -> None:
+        provider = FalQueue(queue_url=url, api_url=url, key=KEY)
+        for number, priority in enumerate(JobPriority):
+            claim = msgspec.structs.replace(claim_of(number, "a boat"), priority=priority)
+            await provider.submit(claim)
+        await provider.close()
+
+    with serving(Queue) as address:
+        asyncio.run(submit_each(f"http://{address}"))
+    assert told == ["normal", "low"]

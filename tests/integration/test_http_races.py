@@ -263,6 +263,33 @@ def test_no_more_generations_are_under_way_than_a_tenant_allows(twins: LiveLedge
     assert replay(twins.database.url).differences == []
 
 
+@pytest.mark.parametrize("per", ["account", "tenant"])
+def test_no_more_generations_are_begun_in_a_day_than_a_tenant_allows(
+    twins: LiveLedger, per: str
+) -> None:
+    """Exactly as many of 60 orders at once, by two processes; the others cost nothing and are told
+    when there is room again. A replay needs none."""
+    name = "generations_per_day_max" if per == "account" else "tenant_generations_per_day_max"
+    tenant = new_tenant(twins, **{name: 7})
+    accounts = [new_account() for _ in range(6)]
+    for account_id in accounts:
+        tenant.grant(account_id, 10_000)
+    posts = [ordering(account_id) for account_id in accounts] * 10
+    answers = at_once(twins, posts, tenant)
+    room = 7 if per == "tenant" else 7 * len(accounts)
+    assert statuses(answers) == {202: room, 409: 60 - room}
+    for refused in (answer.json() for answer in answers if answer.status_code == 409):
+        told = refused["code"], refused["limit"], refused["begun"], refused["per"]
+        assert told == ("limit_reached", 7, 7, per)
+        assert refused["resets_at"].endswith("T00:00:00Z")
+    taken = [n for n, answer in enumerate(answers) if answer.status_code == 202]
+    replays = at_once(twins, [posts[n]._replace(key=f"race-{n}") for n in taken], tenant)
+    assert [a.content for a in replays] == [answers[n].content for n in taken]
+    spent = sum(10_000 - tenant.balance(account_id)["posted"] for account_id in accounts)
+    assert spent == 20 * room
+    assert replay(twins.database.url).differences == []
+
+
 def ordering(account_id: str) -> Post:
     """An order of the cheapest model."""
     body = {"account_id": account_id, "model": "veo-3.1-lite", "input": {"prompt": "a boat"}}

@@ -71,6 +71,23 @@ def test_a_worker_is_told_how_often_the_result_could_not_be_had(ledger: LiveLedg
     assert claim["step"] == "fetch"
 
 
+def test_an_order_that_may_wait_says_so_to_everybody(own: LiveLedger) -> None:
+    """The first answer, later reads and the claim name its priority; a pull claims it last."""
+    account_id = new_account()
+    own.caller.grant(account_id, 100)
+    body = {"account_id": account_id, "model": "veo-3.1-lite", "input": {"prompt": "a boat"}}
+    low = expect(202, own.caller.post("/v1/generations", body | {"priority": "low"}))["generation"]
+    urgent = order(own)
+    path = f"/v1/generations/{low['generation_id']}"
+    assert (low["priority"], expect(200, own.caller.get(path))["priority"]) == ("low", "low")
+    claims = expect(200, pull(own))["claims"]
+    assert [(it["generation_id"], it["priority"]) for it in claims] == [
+        (urgent, "normal"), (low["generation_id"], "low"),
+    ]  # fmt: skip
+    bad = own.caller.post("/v1/generations", body | {"priority": "urgent"})
+    assert expect(400, bad)["errors"][0]["pointer"] == "/priority"
+
+
 def test_a_worker_is_told_who_makes_what(own: LiveLedger) -> None:
     """Every model of the catalogue with its provider and endpoint; nobody else may ask."""
     items = expect(200, own.worker.get("/v1/work/models"))["items"]

@@ -13,7 +13,9 @@ import psycopg
 import pytest
 from psycopg import RawCursor
 
+from contracts.limits import LOW_PRIORITY_WAIT_MAX_SECONDS
 from ledger_service.clockwork import ROLE
+from ledger_service.domain.generation.state import LOW_WAITS_MAX
 from ledger_service.store.generation_reads import GenerationReads
 from ledger_service.store.pool import ReadPool
 from ledger_service.store.statements import load_statements
@@ -29,9 +31,9 @@ MEDIA = load_statements("media")
 MOST = 50
 FILL = """
     INSERT INTO ledger.jobs (owner, generation_id, model, status, created_at, due_at, deadline,
-        epoch, fence, to_fetch, unreported, is_hinted, ring_at)
-    SELECT %(tenant)s || '/account-' || n %% 7, %(tenant)s || '-' || n, 'm', 'running', at, at,
-        at + interval '1 hour', 1, 1, false, 0, false, at
+        epoch, fence, to_fetch, unreported, is_hinted, ring_at, priority)
+    SELECT %(tenant)s || '/account-' || n %% 7, %(tenant)s || '-' || n, 'm', %(status)s, at, at,
+        at + interval '1 hour', 1, 1, false, 0, false, at, %(priority)s
     FROM (
         SELECT n, clock_timestamp() + %(first)s + n * interval '1 ms' AS at
         FROM generate_series(1, %(jobs)s) AS n
@@ -39,9 +41,19 @@ FILL = """
 """
 
 
-def fill(database: Database, tenant: str, jobs: int, *, seconds_ago: float) -> None:
+def fill(
+    database: Database,
+    tenant: str,
+    jobs: int,
+    *,
+    seconds_ago: float,
+    status: str = "running",
+    priority: str = "normal",
+) -> None:
     """Jobs of one tenant that have been due for so long, or (negative) will be."""
-    values = {"tenant": tenant, "jobs": jobs, "first": timedelta(seconds=-seconds_ago)}
+    first = timedelta(seconds=-seconds_ago)
+    values = {"tenant": tenant, "jobs": jobs, "first": first, "status": status}
+    values["priority"] = priority
     with database.connect_owner() as connection:
         connection.execute(FILL, values)
         connection.commit()
@@ -119,6 +131,35 @@ def test_a_job_that_somebody_holds_is_not_waited_for(crowded: Database) -> None:
     assert "small-1" not in rung
 
 
+def fill_low(database: Database, tenant: str, jobs: int, *, seconds_ago: float) -> None:
+    """Orders that may wait."""
+    kind = {"status": "requested", "priority": "low"}
+    fill(database, tenant, jobs, seconds_ago=seconds_ago, **kind)
+
+
+def test_orders_that_may_wait_come_after_all_others(database: Database) -> None:
+    """Whoever else has been due for a shorter time, of whichever tenant, and however many of them
+    there are; among themselves tenants take turns."""
+    fill_low(database, "patient", 3_000, seconds_ago=300)
+    fill_low(database, "calm", 2, seconds_ago=400)
+    fill(database, "hasty", 2, seconds_ago=5)
+    order = tenants(due(database))
+    assert order[:6] == ["hasty", "hasty", "calm", "patient", "calm", "patient"]
+    assert set(order[6:]) == {"patient"}
+    with leading(database) as (connection, epoch):
+        assert {it.partition("-")[0] for it in ring(connection, epoch, 2)} == {"hasty"}
+        assert {it.partition("-")[0] for it in ring(connection, epoch, 2)} == {"patient", "calm"}
+
+
+def test_nobody_waits_for_ever(database: Database) -> None:
+    """What is older than ten minutes counts as any other, and so does what was begun already."""
+    fill_low(database, "old", 1, seconds_ago=LOW_PRIORITY_WAIT_MAX_SECONDS + 1)
+    fill_low(database, "new", 1, seconds_ago=LOW_PRIORITY_WAIT_MAX_SECONDS - 60)
+    fill(database, "begun", 1, seconds_ago=400, priority="low")
+    fill(database, "normal", 1, seconds_ago=300)
+    assert tenants(due(database)) == ["old", "begun", "normal", "new"]
+
+
 @pytest.mark.parametrize(("open_jobs", "due_jobs"), [(20_000, 50), (20_000, 5_000)])
 def test_finding_work_reads_a_stretch_of_the_index(
     database: Database, open_jobs: int, due_jobs: int
@@ -126,15 +167,18 @@ def test_finding_work_reads_a_stretch_of_the_index(
     """However many generations are under way, and however long the queue is."""
     fill(database, "later", open_jobs, seconds_ago=-3600)
     fill(database, "big", due_jobs, seconds_ago=600)
+    fill_low(database, "patient", due_jobs, seconds_ago=500)
     with database.connect_owner(autocommit=True) as connection:
         connection.execute("ANALYZE ledger.jobs")
-        nodes = list(plan_of(connection, DUE, [MOST]))
-    (scan,) = [node for node in nodes if node.get("Relation Name") == "jobs"]
-    assert scan["Node Type"].startswith("Index")
-    assert scan["Index Name"] == "jobs_due"
-    assert "due_at" in scan["Index Cond"]
-    assert scan["Actual Rows"] == min(due_jobs, 2_000)
-    assert scan.get("Rows Removed by Filter", 0) == 0
+        connection.execute("SET enable_seqscan = off")  # as all reads of the API have it
+        nodes = list(plan_of(connection, DUE, [MOST, LOW_WAITS_MAX]))
+    scans = {node["Index Name"]: node for node in nodes if "Index Name" in node}
+    assert scans.keys() == {"jobs_due_first", "jobs_due_low"}
+    assert all("due_at" in scan["Index Cond"] for scan in scans.values())
+    first = scans["jobs_due_first"]
+    assert first["Relation Name"] == "jobs"  # row by row, in order: no more than are wanted
+    assert first["Actual Rows"] == min(due_jobs, 2_000)
+    assert first.get("Rows Removed by Filter", 0) == 0
 
 
 @pytest.mark.parametrize(
@@ -183,5 +227,6 @@ def leading(database: Database) -> Iterator[tuple[Any, int]]:
 
 def ring(connection: Any, epoch: int, most: int) -> list[str]:
     """One tick of the bell."""
-    rows = connection.execute(CLOCKWORK["ring_due"].encode(), (ROLE, epoch, most)).fetchall()
+    values = (ROLE, epoch, most, LOW_WAITS_MAX)
+    rows = connection.execute(CLOCKWORK["ring_due"].encode(), values).fetchall()
     return [generation_id for (generation_id,) in rows]

@@ -300,6 +300,13 @@ class MemoryConnection(WritingConnection):
         rows = self._tables.jobs.items()
         return frozenset(p[1] for p, row in rows if p[0] == owner and row.job.due_at is not None)
 
+    async def load_begun(self, whose: str, day: str) -> int:
+        """Those of an account, by their rows; those of a tenant, as they were counted."""
+        if "/" not in whose:
+            return self._tables.tenant_days[whose, day]
+        jobs = [row.job for row in self._tables.jobs.values() if row.job.owner == whose]
+        return sum(job.begun_on == day for job in jobs)
+
     async def load_lots(self, wanted: Iterable[tuple[str, str]]) -> dict[str, list[Lot]]:
         """Rows by their key."""
         return self._lots_at([place for place in wanted if place in self._tables.lots])

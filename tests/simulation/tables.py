@@ -5,6 +5,7 @@ A commit is checked as a whole and then applied as a whole. Nothing here knows w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -12,7 +13,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from contracts.api.generations import GenerationStatus
-from ledger_service.domain.generation.state import Job
+from contracts.jobs import JobPriority
+from ledger_service.domain.generation.state import LOW_WAITS_MAX, Job
 from ledger_service.errors import Contention
 from ledger_service.store.columns import EventColumns, HeadColumns, Writes
 from ledger_service.store.heads import SNAPSHOT_VERSION
@@ -77,6 +79,7 @@ class Tables:
         self.holds: dict[Place, dict[str, Any]] = {}
         self.debit_refunds: dict[Place, dict[str, Any]] = {}
         self.jobs: dict[Place, JobRow] = {}
+        self.tenant_days: Counter[tuple[str, str]] = Counter()  # generations by tenant and day
         self.vault: dict[Place, bytes] = {}
         self.subject_keys: dict[str, bytes] = {}
         self.leader: tuple[str, int, datetime] | None = None
@@ -125,6 +128,8 @@ class Tables:
             if place not in self.jobs:
                 ring_at = job.due_at + _RING_AFTER
             self.jobs[place] = JobRow(job, ring_at, 0)
+        for row in rows.get("tenant_days", ()):
+            self.tenant_days[row["tenant"], row["day"]] += row["begun"]
 
     def _new_events(self, base: int, events: EventColumns) -> list[EventRow]:
         columns = zip(
@@ -181,6 +186,9 @@ class Tables:
             _check(all(0 <= given <= taken for given, taken in pairs), "debit_refunds_slices")
         for job in rows.get("jobs", ()):
             _check(job.due_at is not None or _is_final(job.status), "jobs_never_stuck")
+        for row in rows.get("tenant_days", ()):
+            if self.tenant_days[row["tenant"], row["day"]] + row["begun"] > row["most"]:
+                raise Contention("tenant_days")
 
     # Reading, as the named statements do.
 
@@ -240,13 +248,18 @@ class Tables:
         return [place for _, place in sorted(due)[:most]]
 
     def due_jobs(self, most: int) -> list[Place]:
-        """Jobs that a worker may claim, the longest due first."""
+        """Jobs that a worker may claim: those that may wait in the end, of both the longest due
+        first."""
         due = [
-            (row.job.due_at, place)
+            (self._waits(row.job), row.job.due_at, place)
             for place, row in self.jobs.items()
             if row.job.due_at is not None and row.job.due_at <= self.now()
         ]
-        return [place for _, place in sorted(due)[:most]]
+        return [place for _, _, place in sorted(due)[:most]]
+
+    def _waits(self, job: Job) -> bool:
+        is_low = (job.priority, job.status) == (JobPriority.LOW, GenerationStatus.REQUESTED)
+        return is_low and job.created_at > self.now() - LOW_WAITS_MAX
 
     def next_due_at(self) -> datetime | None:
         """When the clockwork has something to do next."""
@@ -273,7 +286,7 @@ class Tables:
         self.leader = (holder, 1, self.now() + lease)
         return [(1,)]
 
-    def _ring_due(self, _: str, epoch: int, most: int) -> list[tuple[str]]:
+    def _ring_due(self, _: str, epoch: int, most: int, __: timedelta) -> list[tuple[str]]:
         now = self.now()
         rung: list[tuple[str]] = []
         if self.leader is None or self.leader[1] != epoch or self.leader[2] <= now:

@@ -1,14 +1,17 @@
-"""First answers of versions 2 to 4, byte for byte, and what entries tell of each event."""
+"""First answers of versions 2 to 5, byte for byte, and what entries tell of each event."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from contracts.api.accounts import AccountStatus
+from contracts.api.generations import FlagReason
 from contracts.api.prices import PriceFactor, PriceLine, PriceType
+from contracts.jobs import JobPriority
 from ledger_service.api.entry_details import SHOWN, details_of
 from ledger_service.api.replies import render
 from ledger_service.domain.events import TOPICS, Event, topic_of
@@ -27,6 +30,7 @@ from ledger_service.domain.events.clawbacks import (
     GrantExpiryChanged,
     GrantVoided,
 )
+from ledger_service.domain.events.generation import GenerationFlagged
 from ledger_service.domain.events.holds import (
     HoldAfter,
     HoldCaptured,
@@ -98,6 +102,7 @@ CAPTURED = HoldCaptured(
     slices=(Slice("grt_1", 20),),
     command=ANSWER,
 )
+PRIVATE = {"reason": "free text", "metadata": {"m": 1}}
 GOLDEN: list[tuple[Event, str]] = [
     (GRANTED, ACCOUNT + GRANT % 70 + PLAIN),
     (
@@ -259,19 +264,50 @@ def test_first_answers_of_version_4_are_frozen(theme: str | None, told: str) -> 
     assert rendered(after) == rendered(before)
 
 
-def rendered(event: Event) -> str:
+def test_first_answers_of_version_5_are_frozen() -> None:
+    """Generations tell their priority, and that nobody has reported them; other debits are as
+    before."""
+    command = replace(ANSWER, reply=5)
+    told = MADE + ',"theme":null,"priority":"low","flagged":null'
+    priced = replace(PRICED, priority=JobPriority.LOW, command=command)
+    assert rendered(priced) == ACCOUNT + ORDERED % (15, 15, '"dbt_1"', '"qte_1"', LINE + told)
+    free = replace(FREE, command=command)
+    normal = ',"price_line":null' + told.replace("low", "normal")
+    assert rendered(free) == ACCOUNT + ORDERED % (0, 0, "null", "null", normal)
+    plain = replace(PRICED, generation_id=None, model=None, price_line=None, quote_id=None)
+    before, after = (replace(plain, command=replace(ANSWER, reply=reply)) for reply in (4, 5))
+    assert rendered(after) == rendered(before)
+
+
+@pytest.mark.parametrize(
+    ("private", "text"),
+    [({"text": "my face"}, '"my face"'), (None, "null")],
+    ids=["kept", "erased"],
+)
+def test_the_first_answer_to_a_report_is_frozen(private: Any, text: str) -> None:
+    """The report itself, with its words while they are kept."""
+    flagged = GenerationFlagged(
+        flag_id="flg_1", reason=FlagReason.BROKEN, private="00", command=replace(ANSWER, reply=5)
+    )
+    assert rendered(flagged, stream="t/a/gen_1", private=private) == (
+        '{"position":9,"recorded_at":' + TIME + ',"flag":{"flag_id":"flg_1",'
+        '"generation_id":"gen_1","account_id":"a","reason":"broken","text":' + text
+        + ',"created_at":' + TIME + "}}"
+    )  # fmt: skip
+
+
+def rendered(event: Event, stream: str = "t/a", private: Any = PRIVATE) -> str:
     """The first answer that an event bears."""
     recorded = Recorded(
         log="main",
         position=9,
         owner="t/a",
-        stream="t/a",
+        stream=stream,
         version=4,
         event=event,
         recorded_at=AT,
         actor="key:1",
     )
-    private = {"reason": "free text", "metadata": {"m": 1}}
     return render(recorded, private).decode()
 
 

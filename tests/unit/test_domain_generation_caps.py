@@ -1,8 +1,9 @@
-"""How many generations of one account may be under way at once, where a tenant says so."""
+"""How many generations may be under way at once, or be begun in a day, where a tenant says so."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -21,6 +22,7 @@ from tests.fixtures.generating import (
 from tests.fixtures.worlds import ALICE, BOB, MemoryLedger
 
 CAP = 2
+ELSEWHERE = "other/alice"
 
 
 def capped() -> MemoryLedger:
@@ -117,3 +119,69 @@ def test_a_lowered_cap_ends_nothing() -> None:
     refused(ledger, 40)
     made[1].cancel()
     Generating(ledger)
+
+
+BOUNDS = {
+    "account": Policy(generations_per_day_max=CAP),
+    "tenant": Policy(tenant_generations_per_day_max=CAP),
+}
+
+
+def busy(ledger: MemoryLedger, owner: str = ALICE, *, per: str, begun: int = CAP) -> None:
+    """One more today is refused, and nothing is charged or recorded."""
+    before, events = ledger.balances(owner), len(ledger.log)
+    refusal = ledger.refuse(requesting(40, owner=owner, key=ledger.key()))
+    midnight = ledger.now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    assert refusal.code is ProblemCode.LIMIT_REACHED
+    assert refusal.fields == {"limit": CAP, "begun": begun, "per": per, "resets_at": midnight}
+    assert (ledger.balances(owner), len(ledger.log)) == (before, events)
+
+
+@pytest.mark.parametrize("price", [0, 40])
+@pytest.mark.parametrize("per", BOUNDS)
+def test_a_day_has_room_for_so_many_whatever_becomes_of_them(per: str, price: int) -> None:
+    """What failed or was cancelled counts; with the next day of UTC there is room again."""
+    ledger = MemoryLedger(BOUNDS[per])
+    ledger.grant(1_000)
+    Generating(ledger, price=price).cancel()
+    finish(Generating(ledger, price=price), REFUSED)
+    busy(ledger, per=per)
+    ledger.now = ledger.now.replace(hour=23, minute=59, second=59, microsecond=999_999)
+    busy(ledger, per=per)
+    ledger.now += timedelta(microseconds=1)
+    for _ in range(CAP):
+        Generating(ledger, price=price)
+    busy(ledger, per=per)
+
+
+def test_accounts_have_a_day_each_and_a_tenant_one_for_all() -> None:
+    """Neither counts what other tenants begin."""
+    for per, policy in BOUNDS.items():
+        ledger = MemoryLedger(policy)
+        for owner in (ALICE, BOB, ELSEWHERE):
+            ledger.grant(1_000, owner=owner)
+        for owner in (ALICE, BOB):
+            Generating(ledger, owner=owner)
+            Generating(ledger, owner=ELSEWHERE)
+        if per == "tenant":
+            busy(ledger, ALICE, per=per)
+            busy(ledger, BOB, per=per)
+        else:
+            Generating(ledger, owner=BOB)
+            busy(ledger, BOB, per=per)
+            Generating(ledger)
+
+
+@pytest.mark.parametrize("per", BOUNDS)
+def test_orders_of_one_batch_count_one_another_in_a_day(per: str) -> None:
+    """Though none of them has been stored yet; a cancel among them makes no room."""
+    ledger = MemoryLedger(BOUNDS[per])
+    ledger.grant(1_000)
+    first = Generating(ledger)
+    outcomes = ledger.batch(
+        requesting(40, key=ledger.key()),
+        first.cancel_command(),
+        *[requesting(40, key=ledger.key()) for _ in range(2)],
+    )
+    assert [type(outcome) for outcome in outcomes] == [Decision, Decision, Refusal, Refusal]
+    busy(ledger, per=per)

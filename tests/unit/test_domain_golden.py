@@ -17,9 +17,9 @@ from ledger_service.domain.generation.evolve import evolve_generation
 from ledger_service.domain.generation.state import GenerationState
 from ledger_service.domain.policy import Policy
 from ledger_service.errors import UnknownTopic
-from tests.fixtures.golden import CREDITS_V1, EVENTS_V1, GENERATIONS_V1, Line, read
+from tests.fixtures.golden import CREDITS_V1, EVENTS_V1, GENERATIONS_V1, ORDERS_V1, Line, read
 
-FILES = [EVENTS_V1, CREDITS_V1, GENERATIONS_V1]
+FILES = [EVENTS_V1, CREDITS_V1, GENERATIONS_V1, ORDERS_V1]
 LINES = [line for path in FILES for line in read(path)]
 
 

@@ -70,6 +70,7 @@ TOPICS: Final[dict[str, type[Event]]] = {
     "cancel_requested.v1": generation.CancelRequested,
     "generation_deleted.v1": generation.GenerationDeleted,
     "media_removed.v1": generation.MediaRemoved,
+    "generation_flagged.v1": generation.GenerationFlagged,
     "generation_succeeded.v1": generation.GenerationSucceeded,
     "generation_failed.v1": generation.GenerationFailed,
     "generation_cancelled.v1": generation.GenerationCancelled,

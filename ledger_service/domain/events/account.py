@@ -13,6 +13,7 @@ import msgspec
 
 from contracts.api.accounts import AccountStatus
 from contracts.api.prices import PriceLine
+from contracts.jobs import JobPriority
 
 
 class Slice(msgspec.Struct, frozen=True, array_like=True):
@@ -109,8 +110,8 @@ class CreditsGranted(AccountEvent, frozen=True, kw_only=True, omit_defaults=True
 class CreditsDebited(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
     """Credits were spent: `slices` in the order taken, then `on_credit`.
 
-    `limits` names the spend limits that it counts towards; `price_line`, `quote_id` and `theme` are
-    those of its generation, for the first answer.
+    `limits` names the spend limits that it counts towards; `price_line`, `quote_id`, `theme` and
+    `priority` are those of its generation, for the first answer.
     """
 
     debit_id: str
@@ -128,6 +129,7 @@ class CreditsDebited(AccountEvent, frozen=True, kw_only=True, omit_defaults=True
     price_line: PriceLine | None = None
     quote_id: str | None = None
     theme: str | None = None
+    priority: JobPriority = JobPriority.NORMAL
 
 
 class DebitRefunded(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -199,6 +201,7 @@ class CommandAccepted(AccountEvent, frozen=True, kw_only=True, omit_defaults=Tru
     price_line: PriceLine | None = None
     quote_id: str | None = None
     theme: str | None = None
+    priority: JobPriority = JobPriority.NORMAL
 
 
 class CommandVoided(AccountEvent, frozen=True, kw_only=True, omit_defaults=True):

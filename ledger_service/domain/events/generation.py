@@ -6,8 +6,10 @@ from datetime import datetime
 
 import msgspec
 
+from contracts.api.generations import FlagReason
 from contracts.api.prices import PriceLine
-from contracts.jobs import Asset, ProviderUrls
+from contracts.jobs import Asset, JobPriority, ProviderUrls
+from ledger_service.domain.events.account import Answer
 
 
 class GenerationEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -32,6 +34,7 @@ class GenerationRequested(GenerationEvent, frozen=True, kw_only=True, omit_defau
     price_line: PriceLine | None = None
     quote_id: str | None = None
     theme: str | None = None
+    priority: JobPriority = JobPriority.NORMAL
 
 
 class SubmissionStarted(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):
@@ -88,6 +91,18 @@ class GenerationDeleted(GenerationEvent, frozen=True, kw_only=True, omit_default
 
 class MediaRemoved(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):
     """Nothing of its assets is left in our storage: it was deleted, or kept long enough."""
+
+
+class GenerationFlagged(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Somebody reported it. `private` is the digest of the vault entry with their own words.
+
+    `command` is the first answer to that, as account events keep theirs.
+    """
+
+    flag_id: str
+    reason: FlagReason
+    private: str | None = None
+    command: Answer | None = None
 
 
 class GenerationSucceeded(GenerationEvent, frozen=True, kw_only=True, omit_defaults=True):

@@ -20,6 +20,7 @@ from ledger_service.domain.events.generation import (
     GenerationEvent,
     GenerationExpired,
     GenerationFailed,
+    GenerationFlagged,
     GenerationRequested,
     GenerationStarted,
     GenerationSubmitted,
@@ -33,6 +34,7 @@ from ledger_service.domain.generation.state import (
     Attempt,
     AttemptPhase,
     Ending,
+    FlagState,
     GenerationState,
 )
 
@@ -76,6 +78,7 @@ def _requested(
         price_line=event.price_line,
         quote_id=event.quote_id,
         theme=event.theme,
+        priority=event.priority,
     )
 
 
@@ -138,6 +141,13 @@ def _media_removed(_: GenerationState, __: MediaRemoved, at: datetime) -> dict[s
     return {"media_removed_at": at}
 
 
+def _flagged(state: GenerationState, event: GenerationFlagged, at: datetime) -> dict[str, Any]:
+    flag = FlagState(
+        flag_id=event.flag_id, reason=event.reason, private=event.private, created_at=at
+    )
+    return {"flags": (*state.flags, flag)}
+
+
 def _succeeded(_: GenerationState, event: GenerationSucceeded, at: datetime) -> dict[str, Any]:
     return {
         "status": GenerationStatus.SUCCEEDED,
@@ -191,6 +201,7 @@ _EVOLVERS: Final[
     CancelRequested: _cancel_requested,
     GenerationDeleted: _deleted,
     MediaRemoved: _media_removed,
+    GenerationFlagged: _flagged,
     GenerationSucceeded: _succeeded,
     GenerationFailed: _ended,
     GenerationCancelled: _ended,

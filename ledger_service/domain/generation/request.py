@@ -18,6 +18,7 @@ from ledger_service.domain.draft import Draft
 from ledger_service.domain.events.account import CommandAccepted, CreditsDebited
 from ledger_service.domain.events.generation import GenerationRequested
 from ledger_service.domain.finishing import finish
+from ledger_service.domain.generation.caps import refusal_by_caps
 from ledger_service.domain.generation.state import Job
 from ledger_service.domain.ids import generation_stream, split_owner
 from ledger_service.domain.world import Need, Outcome, Refusal, World
@@ -30,7 +31,9 @@ def decide_request(world: World, command: RequestGeneration, now: datetime) -> O
     account = world.accounts[command.owner]
     if account is None:
         return NO_SUCH_ACCOUNT
-    if obstacle := refusal_by_status(account, Movement.SPEND) or _crowd(world, command.owner):
+    if refusal := refusal_by_status(account, Movement.SPEND):
+        return refusal
+    if obstacle := refusal_by_caps(world, command.owner, now):
         return obstacle
     if need := need_of_lots(account, now):
         return need
@@ -42,6 +45,7 @@ def decide_request(world: World, command: RequestGeneration, now: datetime) -> O
     if obstacle := _charge(draft, command, generation_id):
         return obstacle
     draft.answer_here()
+    draft.count_begun()
     _begin(draft, command, generation_id, debit_id)
     return finish(draft, http_status=202)
 
@@ -49,23 +53,6 @@ def decide_request(world: World, command: RequestGeneration, now: datetime) -> O
 def decide_decline(_: World, command: Decline, __: datetime) -> Outcome:
     """Nothing was done under the key, and nothing is done now."""
     return Refusal(command.code, command.fields)
-
-
-def _crowd(world: World, owner: str) -> Refusal | Need | None:
-    """The refusal of one generation too many at once, where the tenant limits them.
-
-    They are counted where they are, beside their streams: the end of one need not touch its
-    account. The account's head is locked meanwhile, so that nobody else begins one.
-    """
-    limit = world.policy_of(owner).generations_in_flight_max
-    if limit is None:
-        return None
-    in_flight = world.in_flight_of(owner)
-    if in_flight is None:
-        return Need(in_flight=frozenset((owner,)))
-    if in_flight < limit:
-        return None
-    return Refusal(ProblemCode.LIMIT_REACHED, {"limit": limit, "in_flight": in_flight})
 
 
 def _charge(draft: Draft, command: RequestGeneration, generation_id: str) -> Refusal | Need | None:
@@ -78,6 +65,7 @@ def _charge(draft: Draft, command: RequestGeneration, generation_id: str) -> Ref
             price_line=command.price_line,
             quote_id=command.quote_id,
             theme=command.theme,
+            priority=command.priority,
         )
         draft.record(command.owner, accepted)
         return None
@@ -94,6 +82,7 @@ def _charge(draft: Draft, command: RequestGeneration, generation_id: str) -> Ref
         price_line=command.price_line,
         quote_id=command.quote_id,
         theme=command.theme,
+        priority=command.priority,
     )
     return record_debit(draft, command.owner, wanted, command.spender)
 
@@ -115,6 +104,7 @@ def _begin(
         price_line=command.price_line,
         quote_id=command.quote_id,
         theme=command.theme,
+        priority=command.priority,
     )
     stream = generation_stream(command.owner, generation_id)
     draft.record_generation(stream, command.owner, requested)
@@ -127,5 +117,6 @@ def _begin(
             created_at=draft.now,
             due_at=draft.now,
             deadline=deadline,
+            priority=command.priority,
         )
     )

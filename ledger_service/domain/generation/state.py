@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import enum
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import msgspec
 
-from contracts.api.generations import GenerationStatus
+from contracts.api.generations import FlagReason, GenerationStatus
 from contracts.api.prices import PriceLine
-from contracts.jobs import Asset, ProviderUrls, Step
+from contracts.jobs import Asset, JobPriority, ProviderUrls, Step
+from contracts.limits import LOW_PRIORITY_WAIT_MAX_SECONDS
+
+LOW_WAITS_MAX: Final = timedelta(seconds=LOW_PRIORITY_WAIT_MAX_SECONDS)
 
 
 class AttemptPhase(enum.StrEnum):
@@ -40,6 +44,15 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     retryable: bool
     private: str | None
+
+
+class FlagState(msgspec.Struct, frozen=True, kw_only=True):
+    """One report about it; `private` is the vault's digest of its words."""
+
+    flag_id: str
+    reason: FlagReason
+    private: str | None
+    created_at: datetime
 
 
 class GenerationState(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +86,8 @@ class GenerationState(msgspec.Struct, frozen=True, kw_only=True):
     cancel_requested_at: datetime | None = None
     deleted_at: datetime | None = None
     media_removed_at: datetime | None = None
+    priority: JobPriority = JobPriority.NORMAL
+    flags: tuple[FlagState, ...] = ()
 
     @property
     def assets(self) -> tuple[Asset, ...]:
@@ -107,7 +122,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     `due_at` is null once the generation is final. `unreported` counts claims in a row that no
     worker came back from, `fetches` the fetches in a row that did not get a completed job's result.
     `is_hinted`: a webhook came while a worker was at it, so whatever that worker finds, look again
-    at once.
+    at once. `flags` is how often it was reported.
     """
 
     generation_id: str
@@ -125,11 +140,18 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     unreported: int = 0
     is_hinted: bool = False
     worker: str | None = None
+    priority: JobPriority = JobPriority.NORMAL
+    flags: int = 0
 
     @property
     def fence_text(self) -> str:
         """The fence as a worker carries it."""
         return f"{self.epoch}.{self.fence}"
+
+    @property
+    def begun_on(self) -> str:
+        """The day of UTC on which it was asked for, as `window_of` names it."""
+        return f"{self.created_at.astimezone(UTC):%Y-%m-%d}"
 
     def is_leased(self, now: datetime) -> bool:
         """A worker may be at it."""

@@ -57,22 +57,41 @@ BEGIN
         -- Whoever made a job rings for it once; the clockwork rings from `ring_at` on.
         INSERT INTO ledger.jobs AS j (owner, generation_id, model, status, created_at, due_at,
             deadline, epoch, fence, lease_until, to_fetch, fetches, unreported, is_hinted, worker,
-            ring_at)
+            ring_at, priority, flags)
         SELECT owner, generation_id, model, status, created_at, due_at, deadline, epoch, fence,
             lease_until, to_fetch, coalesce(fetches, 0), unreported, is_hinted, worker,
-            due_at + interval '2 seconds'
+            due_at + interval '2 seconds',
+            coalesce(priority, 'normal'), coalesce(flags, 0)
         FROM json_to_recordset(p_rows -> 'jobs')
             AS n (owner text, generation_id text, model text, status text,
                 created_at timestamptz, due_at timestamptz, deadline timestamptz, epoch bigint,
                 fence bigint, lease_until timestamptz, to_fetch boolean, fetches bigint,
-                unreported bigint, is_hinted boolean, worker text)
+                unreported bigint, is_hinted boolean, worker text, priority text, flags bigint)
         ON CONFLICT (owner, generation_id) DO UPDATE SET
             status = excluded.status, due_at = excluded.due_at, deadline = excluded.deadline,
             epoch = excluded.epoch, fence = excluded.fence, lease_until = excluded.lease_until,
             to_fetch = excluded.to_fetch, fetches = excluded.fetches,
             unreported = excluded.unreported,
             is_hinted = excluded.is_hinted, worker = excluded.worker,
+            flags = greatest(j.flags, excluded.flags),
             ring_at = excluded.due_at, rings = 0;
+    END IF;
+    IF p_rows -> 'tenant_days' IS NOT NULL THEN
+        INSERT INTO ledger.tenant_days AS d (tenant, day, begun)
+        SELECT tenant, day, sum(begun)
+        FROM json_to_recordset(p_rows -> 'tenant_days') AS n (tenant text, day date, begun bigint)
+        GROUP BY tenant, day
+        ORDER BY tenant, day
+        ON CONFLICT (tenant, day) DO UPDATE SET begun = d.begun + excluded.begun;
+        PERFORM FROM json_to_recordset(p_rows -> 'tenant_days')
+            AS n (tenant text, day date, most bigint)
+        JOIN ledger.tenant_days AS d USING (tenant, day)
+        WHERE d.begun > n.most;
+        IF FOUND THEN
+            -- Others have begun some since they were counted: count again, and decide again.
+            RAISE EXCEPTION 'a tenant would begin more than it may in a day'
+                USING ERRCODE = 'serialization_failure';
+        END IF;
     END IF;
 END
 $$;

@@ -4,6 +4,10 @@
 -- name: forget_progress
 DELETE FROM ledger.progress WHERE seen_at < statement_timestamp() - interval '1 hour'
 
+-- name: forget_days
+DELETE FROM ledger.tenant_days
+WHERE day < (statement_timestamp() AT TIME ZONE 'UTC')::date - 1
+
 -- name: lead
 -- One row per role. A holder renews; another takes over when the lease has run out, with a new
 -- epoch. No row comes back while somebody else leads.
@@ -22,19 +26,34 @@ WHERE role = $1 AND holder = $2 AND epoch = $3
 
 -- name: ring_due
 -- Jobs to ring now, each with its own back-off from 2 s to 60 s, only for the leader. Tenants take
--- turns as in `due` of generations.sql; only what is chosen is locked.
+-- turns, and low priorities wait, as in `due` of generations.sql; only what is chosen is locked.
 WITH chosen AS (
     SELECT owner, generation_id FROM (
         SELECT
-            owner, generation_id, due_at,
-            row_number() OVER (PARTITION BY split_part(owner, '/', 1) ORDER BY due_at) AS turn
+            owner, generation_id, due_at, waits,
+            row_number() OVER (
+                PARTITION BY waits, split_part(owner, '/', 1) ORDER BY due_at
+            ) AS turn
         FROM (
-            SELECT owner, generation_id, due_at FROM ledger.jobs
-            WHERE due_at <= statement_timestamp() AND ring_at <= statement_timestamp()
-            ORDER BY due_at LIMIT 2000
+            (
+                SELECT owner, generation_id, due_at, false AS waits FROM ledger.jobs
+                WHERE due_at <= statement_timestamp() AND ring_at <= statement_timestamp()
+                    AND NOT (priority = 'low' AND status = 'requested')
+                ORDER BY due_at LIMIT 2000
+            )
+            UNION ALL
+            (
+                SELECT
+                    owner, generation_id, due_at,
+                    created_at > statement_timestamp() - $4::interval AS waits
+                FROM ledger.jobs
+                WHERE due_at <= statement_timestamp() AND ring_at <= statement_timestamp()
+                    AND priority = 'low' AND status = 'requested'
+                ORDER BY due_at LIMIT 2000
+            )
         ) AS longest_due
     ) AS in_turn
-    ORDER BY turn, due_at LIMIT $3
+    ORDER BY waits, turn, due_at LIMIT $3
 )
 
 UPDATE ledger.jobs AS j SET

@@ -25,7 +25,8 @@ JOIN ledger.heads AS h ON h.owner = wanted.owner AND h.stream = wanted.owner
 
 -- name: load_jobs
 SELECT j.owner, j.generation_id, j.model, j.status, j.created_at, j.due_at, j.deadline, j.epoch,
-    j.fence, j.lease_until, j.to_fetch, j.unreported, j.is_hinted, j.worker, j.fetches
+    j.fence, j.lease_until, j.to_fetch, j.unreported, j.is_hinted, j.worker, j.fetches,
+    j.priority, j.flags
 FROM unnest($1::text[], $2::text[]) AS wanted (owner, generation_id)
 JOIN ledger.jobs AS j USING (owner, generation_id)
 
@@ -60,6 +61,13 @@ ORDER BY hold_id LIMIT $3::bigint
 
 -- name: load_in_flight
 SELECT generation_id FROM ledger.jobs WHERE owner = $1 AND due_at IS NOT NULL
+
+-- name: count_begun
+-- Ids sort by time.
+SELECT count(*) FROM ledger.jobs WHERE owner = $1 AND generation_id >= $2
+
+-- name: load_begun
+SELECT coalesce(max(begun), 0) FROM ledger.tenant_days WHERE tenant = $1 AND day = $2::date
 
 -- name: load_grants
 SELECT wanted.grant_id, wanted.owner, e.topic, e.state, e.recorded_at

@@ -1,0 +1,124 @@
+-- Orders that may wait, results that were flagged, what a tenant may begin in a day, and histories
+-- with filters.
+
+SET LOCAL lock_timeout = '2s';
+SET LOCAL statement_timeout = '60s';
+
+ALTER TABLE ledger.jobs
+ADD COLUMN priority text COLLATE "C" NOT NULL DEFAULT 'normal',
+ADD COLUMN flags bigint NOT NULL DEFAULT 0;
+
+-- What is due is found in two stretches: what waits for others must not hide them. Older code, for
+-- as long as it runs beside this, finds it by `jobs_in_flight`.
+-- squawk-ignore require-concurrent-index-creation
+CREATE INDEX jobs_due_first ON ledger.jobs (due_at)
+WHERE due_at IS NOT NULL AND NOT (priority = 'low' AND status = 'requested');
+-- squawk-ignore require-concurrent-index-creation
+CREATE INDEX jobs_due_low ON ledger.jobs (due_at)
+WHERE due_at IS NOT NULL AND priority = 'low' AND status = 'requested';
+-- squawk-ignore require-concurrent-index-deletion
+DROP INDEX ledger.jobs_due;
+
+-- squawk-ignore require-concurrent-index-creation
+CREATE INDEX jobs_by_status ON ledger.jobs (owner, status, generation_id);
+-- squawk-ignore require-concurrent-index-creation
+CREATE INDEX jobs_by_model ON ledger.jobs (owner, model, generation_id);
+-- squawk-ignore require-concurrent-index-creation
+CREATE INDEX jobs_flagged ON ledger.jobs (split_part(owner, '/', 1), generation_id)
+WHERE flags > 0;
+
+-- How many generations a tenant has begun on a day of UTC, where its policy bounds that. Counted
+-- just before the log's own row is taken, so that nobody waits for it who would not wait anyway.
+CREATE TABLE ledger.tenant_days (
+    tenant text COLLATE "C" NOT NULL,
+    day date NOT NULL,
+    begun bigint NOT NULL,
+    PRIMARY KEY (tenant, day)
+) WITH (fillfactor = 50);
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON ledger.tenant_days TO ledger_app;
+
+-- As before, and priorities, flags and days. Whoever sends none of them is served as before.
+CREATE OR REPLACE FUNCTION ledger.put_rows_v1(p_rows json) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_rows -> 'subject_keys' IS NOT NULL THEN
+        INSERT INTO ledger.subject_keys (owner, wrapped_key)
+        SELECT owner, decode(wrapped_key, 'hex')
+        FROM json_to_recordset(p_rows -> 'subject_keys') AS n (owner text, wrapped_key text);
+    END IF;
+    IF p_rows -> 'vault' IS NOT NULL THEN
+        INSERT INTO ledger.vault (owner, digest, ciphertext)
+        SELECT owner, decode(digest, 'hex'), decode(ciphertext, 'hex')
+        FROM json_to_recordset(p_rows -> 'vault')
+            AS n (owner text, digest text, ciphertext text);
+    END IF;
+    IF p_rows -> 'lots' IS NOT NULL THEN
+        INSERT INTO ledger.lots AS l (owner, grant_id, place, state, origin_owner, origin)
+        SELECT owner, grant_id, place, convert_to(state, 'UTF8'), origin_owner, origin
+        FROM json_to_recordset(p_rows -> 'lots')
+            AS n (owner text, grant_id text, place text, state text, origin_owner text,
+                origin text)
+        ON CONFLICT (owner, grant_id) DO UPDATE SET place = excluded.place, state = excluded.state;
+    END IF;
+    IF p_rows -> 'holds' IS NOT NULL THEN
+        INSERT INTO ledger.holds AS h
+            (owner, hold_id, reference, status, placed_at, expires_at, state)
+        SELECT owner, hold_id, reference, status, placed_at, expires_at, convert_to(state, 'UTF8')
+        FROM json_to_recordset(p_rows -> 'holds')
+            AS n (owner text, hold_id text, reference text, status text, placed_at timestamptz,
+                expires_at timestamptz, state text)
+        ON CONFLICT (owner, hold_id) DO UPDATE SET
+            status = excluded.status, expires_at = excluded.expires_at, state = excluded.state;
+    END IF;
+    IF p_rows -> 'debit_refunds' IS NOT NULL THEN
+        INSERT INTO ledger.debit_refunds AS d
+            (owner, debit_id, amount, refunded, taken, given_back, refund_version)
+        SELECT owner, debit_id, amount, refunded, taken, given_back, refund_version
+        FROM json_to_recordset(p_rows -> 'debit_refunds')
+            AS n (owner text, debit_id text, amount bigint, refunded bigint, taken bigint [],
+                given_back bigint [], refund_version bigint)
+        ON CONFLICT (owner, debit_id) DO UPDATE SET
+            refunded = excluded.refunded, given_back = excluded.given_back,
+            refund_version = excluded.refund_version;
+    END IF;
+    IF p_rows -> 'jobs' IS NOT NULL THEN
+        -- Whoever made a job rings for it once; the clockwork rings from `ring_at` on.
+        INSERT INTO ledger.jobs AS j (owner, generation_id, model, status, created_at, due_at,
+            deadline, epoch, fence, lease_until, to_fetch, unreported, is_hinted, worker, ring_at,
+            priority, flags)
+        SELECT owner, generation_id, model, status, created_at, due_at, deadline, epoch, fence,
+            lease_until, to_fetch, unreported, is_hinted, worker, due_at + interval '2 seconds',
+            coalesce(priority, 'normal'), coalesce(flags, 0)
+        FROM json_to_recordset(p_rows -> 'jobs')
+            AS n (owner text, generation_id text, model text, status text,
+                created_at timestamptz, due_at timestamptz, deadline timestamptz, epoch bigint,
+                fence bigint, lease_until timestamptz, to_fetch boolean, unreported bigint,
+                is_hinted boolean, worker text, priority text, flags bigint)
+        ON CONFLICT (owner, generation_id) DO UPDATE SET
+            status = excluded.status, due_at = excluded.due_at, deadline = excluded.deadline,
+            epoch = excluded.epoch, fence = excluded.fence, lease_until = excluded.lease_until,
+            to_fetch = excluded.to_fetch, unreported = excluded.unreported,
+            is_hinted = excluded.is_hinted, worker = excluded.worker,
+            flags = greatest(j.flags, excluded.flags),
+            ring_at = excluded.due_at, rings = 0;
+    END IF;
+    IF p_rows -> 'tenant_days' IS NOT NULL THEN
+        INSERT INTO ledger.tenant_days AS d (tenant, day, begun)
+        SELECT tenant, day, sum(begun)
+        FROM json_to_recordset(p_rows -> 'tenant_days') AS n (tenant text, day date, begun bigint)
+        GROUP BY tenant, day
+        ORDER BY tenant, day
+        ON CONFLICT (tenant, day) DO UPDATE SET begun = d.begun + excluded.begun;
+        PERFORM FROM json_to_recordset(p_rows -> 'tenant_days')
+            AS n (tenant text, day date, most bigint)
+        JOIN ledger.tenant_days AS d USING (tenant, day)
+        WHERE d.begun > n.most;
+        IF FOUND THEN
+            -- Others have begun some since they were counted: count again, and decide again.
+            RAISE EXCEPTION 'a tenant would begin more than it may in a day'
+                USING ERRCODE = 'serialization_failure';
+        END IF;
+    END IF;
+END
+$$;

@@ -6,10 +6,10 @@
         await ledger.grant("user-1", GrantRequest(amount=100, source=Source.PROMO), key="welcome-1")
         reply = await ledger.request_generation(request, key="order-77")
 
-    errors.py     what can go wrong, two classes    transport.py  one call: time limit, retries
-    ledger.py     calls of an app's backend         work.py       calls of the job worker
-    holds.py      holds, clawbacks                  operating.py  what operators do
-    audit.py      the log, for those who follow it
+    errors.py       what can go wrong, two classes  transport.py  one call: time limit, retries
+    ledger.py       calls of an app's backend       work.py       calls of the job worker
+    generations.py  models, orders, reports         operating.py  what operators do
+    holds.py        holds, clawbacks                audit.py      the log, for those who follow it
 """
 
 from contracts.client.audit import AuditClient

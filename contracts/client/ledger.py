@@ -11,17 +11,8 @@ from contracts.api.accounts import Account
 from contracts.api.batches import BatchReply, BatchRequest
 from contracts.api.commands import CommandOutcome
 from contracts.api.debits import DebitReply, DebitRequest, RefundReply, RefundRequest
-from contracts.api.generations import (
-    Generation,
-    GenerationReply,
-    GenerationRequest,
-    Model,
-    ModelsReply,
-    ModelSwitchRequest,
-)
 from contracts.api.grants import GrantReply, GrantRequest
-from contracts.api.prices import Quote, QuoteRequest
-from contracts.api.themes import ThemesReply
+from contracts.client.generations import GenerationCalls
 from contracts.client.holds import HoldCalls
 from contracts.client.operating import OperatingCalls
 from contracts.client.tenant import account_path, dry_run_query
@@ -30,7 +21,7 @@ from contracts.client.transport import segment
 BATCH_TIMEOUT_SECONDS: Final = 30.0
 
 
-class LedgerClient(HoldCalls, OperatingCalls):
+class LedgerClient(GenerationCalls, HoldCalls, OperatingCalls):
     """One tenant's view of the ledger. Every method raises `LedgerRejected`, `LedgerUnavailable`.
 
     `key` is the idempotency key: the same key with the same request is one effect and one answer,
@@ -89,45 +80,3 @@ class LedgerClient(HoldCalls, OperatingCalls):
             repeatable=True,
             timeout_seconds=BATCH_TIMEOUT_SECONDS,
         )
-
-    async def models(self) -> ModelsReply:
-        """What can be generated, and for how many credits."""
-        return await self._transport.call("GET", "/v1/models", ModelsReply)
-
-    async def themes(self) -> ThemesReply:
-        """Prompts with settings that can be ordered by their names."""
-        return await self._transport.call("GET", "/v1/themes", ThemesReply)
-
-    async def switch_model(
-        self, model: str, request: ModelSwitchRequest, *, dry_run: bool = False
-    ) -> Model:
-        """Take a model off the tenant's offer, or put it back on."""
-        return await self._replace(f"/v1/models/{segment(model)}", Model, request, dry_run=dry_run)
-
-    async def quote(self, request: QuoteRequest) -> Quote:
-        """The price of a generation, promised until `expires_at`; nothing is charged."""
-        return await self._transport.call(
-            "POST", "/v1/quotes", Quote, body=request, repeatable=True
-        )
-
-    async def request_generation(
-        self, request: GenerationRequest, *, key: str, dry_run: bool = False
-    ) -> GenerationReply:
-        """Ask for a generation; its price is debited in the same transaction."""
-        path = "/v1/generations"
-        return await self._write(path, GenerationReply, request, key, dry_run=dry_run)
-
-    async def cancel_generation(self, generation_id: str) -> Generation:
-        """Ask for it not to be made; the provider's verdict decides."""
-        path = f"/v1/generations/{segment(generation_id)}/cancel"
-        return await self._transport.call("POST", path, Generation, repeatable=True)
-
-    async def delete_generation(self, generation_id: str) -> Generation:
-        """Show it no more and remove its result; what it cost stays."""
-        path = f"/v1/generations/{segment(generation_id)}"
-        return await self._transport.call("DELETE", path, Generation, repeatable=True)
-
-    async def generation(self, generation_id: str) -> Generation:
-        """Where a generation stands now."""
-        path = f"/v1/generations/{segment(generation_id)}"
-        return await self._transport.call("GET", path, Generation)

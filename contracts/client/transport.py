@@ -46,10 +46,15 @@ NOT_APPLIED: Final = frozenset(
 class Transport:
     """Connections to one ledger under one API key. Bound to the event loop that first uses it."""
 
-    def __init__(self, base_url: str, api_key: str, *, connections_max: int) -> None:
+    def __init__(
+        self, base_url: str, api_key: str, *, connections_max: int, language: str | None
+    ) -> None:
+        headers = {"Authorization": f"Bearer {api_key}", "Accept": "application/json"}
+        if language is not None:
+            headers["Accept-Language"] = language
         self._client = httpx.AsyncClient(
             base_url=base_url.rstrip("/"),
-            headers={"Authorization": f"Bearer {api_key}", "Accept": "application/json"},
+            headers=headers,
             limits=httpx.Limits(
                 max_connections=connections_max,
                 max_keepalive_connections=connections_max,
@@ -130,12 +135,23 @@ class Transport:
 
 
 class Client:
-    """Base of the clients: one transport, closed at the end of its `async with`."""
+    """Base of the clients: one transport, closed at the end of its `async with`.
+
+    `language` is what texts for people are asked for in, as `Accept-Language` has it (`tr`, or
+    `es, en;q=0.5`).
+    """
 
     def __init__(
-        self, base_url: str, api_key: str, *, connections_max: int = CONNECTIONS_MAX
+        self,
+        base_url: str,
+        api_key: str,
+        *,
+        connections_max: int = CONNECTIONS_MAX,
+        language: str | None = None,
     ) -> None:
-        self._transport = Transport(base_url, api_key, connections_max=connections_max)
+        self._transport = Transport(
+            base_url, api_key, connections_max=connections_max, language=language
+        )
 
     async def __aenter__(self) -> Self:
         return self

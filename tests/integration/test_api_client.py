@@ -8,9 +8,14 @@ from datetime import UTC, datetime
 import pytest
 
 from contracts.api.accounts import AccountStatus
-from contracts.api.common import Source
+from contracts.api.common import Page, Source
 from contracts.api.debits import DebitRequest
-from contracts.api.generations import GenerationRequest, ModelSwitchRequest
+from contracts.api.generations import (
+    FlagReason,
+    FlagRequest,
+    GenerationRequest,
+    ModelSwitchRequest,
+)
 from contracts.api.grants import ClawbackRequest, GrantKind, GrantRequest, VoidRequest
 from contracts.api.holds import HoldRequest, HoldStatus, ReleaseHoldsRequest
 from contracts.api.operating import (
@@ -148,9 +153,9 @@ def test_models_quotes_and_generations(ledger: LiveLedger) -> None:
 
 
 async def quote_and_order(url: str, api_key: str) -> None:
-    """Every call on models and generations."""
+    """Every call on models and generations, by somebody who reads Turkish."""
     account_id = new_account()
-    async with LedgerClient(url, api_key) as client:
+    async with LedgerClient(url, api_key, language="tr") as client:
         await client.grant(account_id, GrantRequest(amount=100, source=Source.PROMO), key="g")
         model = (await client.models()).items[0]
         content = {"prompt": "a boat", "duration": "6s"}
@@ -161,6 +166,17 @@ async def quote_and_order(url: str, api_key: str) -> None:
         ordered = (await client.request_generation(request, key="o")).generation
         assert (ordered.charged, ordered.price_line) == (quote.price, quote.lines[0])
         assert await client.generation(ordered.generation_id or "") == ordered
+        report = FlagRequest(reason=FlagReason.BROKEN, text="no boat")
+        flag = (await client.flag_generation(ordered.generation_id or "", report, key="f")).flag
+        assert (await client.flags(ordered.generation_id or "")).items == (flag,)
+        for listed in (
+            await client.generations(account_id, model=model.model, since=ordered.created_at),
+            await client.generations(flagged=True),
+        ):
+            (found,) = listed.items
+            assert (found.generation_id, found.flagged is None) == (ordered.generation_id, False)
+        until = await client.generations(account_id, until=ordered.created_at)
+        assert until == Page(items=(), next_cursor=None)
         theme = next(it for it in (await client.themes()).items if it.model == model.model)
         asked = QuoteRequest(theme=theme.theme, subject="a boat")
         assert (await client.quote(asked)).price == theme.price
@@ -169,3 +185,6 @@ async def quote_and_order(url: str, api_key: str) -> None:
         assert not (await client.switch_model(model.model, switch)).available
         with pytest.raises(LedgerRejected, match="model_unavailable"):
             await client.request_generation(request, key="p")
+        cancelled = await client.cancel_generation(ordered.generation_id or "")
+        assert cancelled.failure is not None
+        assert cancelled.failure.message.startswith("İptal edildi.")

@@ -174,6 +174,7 @@ def test_no_body_whatsoever_is_our_mistake(
         "grant_id": book.first_grant_id,
         "debit_id": book.debit(1),
         "hold_id": book.post("/holds", body, 201)["hold"]["hold_id"],
+        "generation_id": book.order(),
     }
     path = operation.path.format_map(ids)
     example = operation.endpoint.example

@@ -1,8 +1,8 @@
 """What holds for a generation however workers, webhooks and the clockwork interleave.
 
 Reports come once, twice, late, with old fences and about old or foreign attempts; workers vanish;
-time jumps past leases and deadlines; someone refunds a part of the debit by hand; the owner cancels
-and deletes.
+time jumps past leases and deadlines; someone refunds a part of the debit by hand; the owner
+cancels, deletes and reports.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from contracts.api.generations import GenerationStatus
+from contracts.api.generations import FlagReason, GenerationStatus
 from contracts.jobs import ReportEvent, SubmittedReport
 from ledger_service.domain.commands import RefundDebit
 from ledger_service.domain.events.account import DebitRefunded
@@ -78,7 +78,7 @@ def stories() -> st.SearchStrategy[list[Step]]:
         lambda wait: Step(wait, "overdue")
     )
     by_hand = st.integers(1, PRICE + 1).map(lambda amount: Step(0, "refund", amount=amount))
-    by_owner = st.sampled_from(["cancel", "delete"]).map(lambda kind: Step(0, kind))
+    by_owner = st.sampled_from(["cancel", "delete", "flag"]).map(lambda kind: Step(0, kind))
     common = [claims, claims, claims, reports, reports, reports, reports]
     step = st.one_of(*common, hints, clockwork, by_hand, by_owner)
     # A minimum makes lives long on average, so that some see an end.
@@ -127,6 +127,8 @@ class Witness:
             self.generation.ledger.batch(self.generation.cancel_command())
         elif step.kind == "delete":
             self.generation.delete()
+        elif step.kind == "flag":
+            self.generation.ledger.batch(self.generation.flag_command(FlagReason.OTHER))
         elif self.price:
             return self._refund_by_hand(step.amount)
         return 0
@@ -180,6 +182,7 @@ class Witness:
         state, job = self.generation.state, self.generation.job
         endings = [e for e in self.generation.events if isinstance(e, ENDINGS)]
         assert job.status is state.status
+        assert job.flags == len(state.flags)
         assert len(endings) == int(state.status.is_final)
         if state.status.is_final:
             assert job.due_at is None

@@ -11,8 +11,6 @@ import asyncio
 import logging
 import math
 import re
-import time
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -39,16 +37,9 @@ _log = logging.getLogger(__name__)
 class Moderator:
     """One hook. `refuses_on_failure`: without its ruling an order is refused, else accepted."""
 
-    def __init__(
-        self,
-        client: ModerationClient,
-        *,
-        refuses_on_failure: bool,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, client: ModerationClient, *, refuses_on_failure: bool) -> None:
         self._client = client
         self._refuses_on_failure = refuses_on_failure
-        self._clock = clock
         self._turns = asyncio.Semaphore(ASKED_AT_ONCE_MAX)
         self._present = 0
         self._failures = 0
@@ -73,10 +64,10 @@ class Moderator:
     async def _ruling(self, inquiry: Inquiry) -> Ruling:
         if self._present >= WAITING_MAX:
             raise Unavailable("crowded")
-        ends_at = self._clock() + VERDICT_SECONDS
+        ends_at = asyncio.get_running_loop().time() + VERDICT_SECONDS
         self._present += 1
         try:
-            async with asyncio.timeout(VERDICT_SECONDS):
+            async with asyncio.timeout_at(ends_at):
                 await self._turns.acquire()
         except TimeoutError:
             raise Unavailable("no turn") from None
@@ -89,17 +80,17 @@ class Moderator:
             self._present -= 1
 
     async def _asked(self, inquiry: bytes, ends_at: float) -> Ruling:
-        now = self._clock()
-        if now < self._pauses_until:
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._pauses_until:
             raise Unavailable("pausing")
         try:
-            async with asyncio.timeout(ends_at - now):
+            async with asyncio.timeout_at(ends_at):
                 ruling = _RULING.decode(await self._client.ask(inquiry))
         except (Unavailable, TimeoutError, msgspec.MsgspecError, RecursionError) as error:
             _log.warning("the moderation hook gives no ruling: %r", error)
             self._failures += 1
             if self._failures >= FAILURES_MAX:
-                self._pauses_until = self._clock() + PAUSE_SECONDS
+                self._pauses_until = loop.time() + PAUSE_SECONDS
             raise Unavailable("no ruling") from None
         self._failures = 0
         return ruling

@@ -50,7 +50,7 @@ class ModerationClient:
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
                 # A kept connection may have died unnoticed, and asking twice does no harm.
                 return await self._post(inquiry)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise Unavailable(type(error).__name__) from None
 
     async def _post(self, inquiry: bytes) -> bytes:

@@ -137,13 +137,15 @@ class GenerationReads:
 
     async def changed(self, owner: str, after: int | None) -> tuple[list[GenerationView], int]:
         """Of an account's newest generations those that changed after a position of the log (null:
-        those under way), in the order of their changes; and the position up to which that is so."""
+        those under way), in the order of their changes, deleted ones left out; and the position up
+        to which that is so."""
 
         async def work(connection: Connection) -> tuple[list[GenerationView], int]:
             async with snapshot(connection):
                 head = await read_log_head(connection)
                 values = (owner, after, WATCHED_MAX)
-                return await self._read(connection, "changed", values), head
+                views = await self._read(connection, "changed", values)
+                return [view for view in views if view.state.deleted_at is None], head
 
         return await self._pool.read(work)
 

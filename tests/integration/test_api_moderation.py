@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 SECRET = "between-us-and-the-hook"
 ALLOW, REFUSE = b'{"allow": true}', b'{"allow": false, "reason": "minors"}'
 PROMPT = "a paper boat"
+ORDERS = 2 * ASKED_AT_ONCE_MAX
 TEXT = {
     "en": "This content is not allowed here. Please describe it differently.",
     "tr": "Bu içeriğe burada izin verilmiyor. Lütfen farklı bir şekilde tarif edin.",
@@ -223,13 +224,13 @@ def test_what_was_accepted_stays_accepted(strict: Moderated, answer: tuple[int, 
 
 
 def test_a_frozen_hook_holds_nobody_else_up(strict: Moderated) -> None:
-    """A hundred orders at once are all answered, few are with the hook at a time, and who spends
-    or repeats meanwhile is served. Once the hook answers again, so are orders."""
+    """Many orders at once are all answered, few are with the hook at a time, and who spends or
+    repeats meanwhile is served. Once the hook answers again, so are orders."""
     account_id = strict.funded()
     first = strict.order(account_id, "order")
     strict.hook.seconds = 4.0
-    with ThreadPoolExecutor(100) as pool:
-        orders = [pool.submit(strict.order, account_id) for _ in range(100)]
+    with ThreadPoolExecutor(ORDERS) as pool:
+        orders = [pool.submit(strict.order, account_id) for _ in range(ORDERS)]
         again = strict.order(account_id, "order")
         strict.ledger.caller.debit(account_id, 1)
         assert not all(order.done() for order in orders)

@@ -21,13 +21,14 @@ class Scope(enum.StrEnum):
     WORK = "work"
     AUDIT = "audit"
     ADMIN = "admin"
+    OPERATE = "operate"
 
 
 class CreateKeyRequest(Request, frozen=True, kw_only=True):
-    """Make a key for the caller's own tenant; `work` is not for tenants."""
+    """Make a key for the caller's own tenant; `work` and `operate` are not for tenants."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-    scopes: Annotated[tuple[Scope, ...], msgspec.Meta(min_length=1, max_length=7)]
+    scopes: Annotated[tuple[Scope, ...], msgspec.Meta(min_length=1, max_length=len(Scope))]
 
 
 class ApiKey(Reply, frozen=True, kw_only=True):

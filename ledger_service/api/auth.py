@@ -25,7 +25,7 @@ _NOBODY: Final = bytes(32)  # compared with when there is no such key, to take t
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """A caller. Only a worker has no tenant."""
+    """A caller. Workers and operators have no tenant."""
 
     key_id: str
     tenant: str | None

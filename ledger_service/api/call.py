@@ -74,7 +74,7 @@ class Call:
 
     @property
     def tenant(self) -> str:
-        """The caller's tenant. A worker has none and never comes here."""
+        """The caller's tenant. Workers and operators have none and never come here."""
         assert self.identity.tenant is not None
         return self.identity.tenant
 

@@ -19,13 +19,16 @@ from ledger_service.store.pool import Connection
 from ledger_service.store.statements import load_statements
 
 KEY_MAX_CHARACTERS: Final = 200
+OF_NO_TENANT: Final = frozenset((Scope.WORK, Scope.OPERATE))
+"""Scopes of those who serve all tenants: each for keys of its own."""
 _KEY: Final = re.compile(r"ck_([0-9a-zA-Z]{1,64})_([0-9a-zA-Z]{32,128})")
 _TENANT: Final = re.compile(r"[A-Za-z0-9_\-.:]{1,64}")
 _SQL: Final = load_statements("keys")
 
 
 class StoredKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key's row. Tenant null: a worker's key, for all tenants and for the scope `work` alone."""
+    """A key's row. Tenant null: a worker's key or an operator's, for all tenants and for the one
+    scope `work` or `operate`."""
 
     key_id: str
     tenant: str | None
@@ -49,8 +52,9 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True):
         """Why it cannot be a key; None when it can."""
         if parse_key(self.key) is None:
             return "a key reads ck_<id>_<secret>"
-        if (self.tenant is None) != (self.scopes == (Scope.WORK,)):
-            return "the scope work is for keys without a tenant, and nothing else is"
+        of_none = OF_NO_TENANT.intersection(self.scopes)
+        if (self.tenant is None) != bool(of_none) or (of_none and len(self.scopes) > 1):
+            return "the scopes work and operate are for keys without a tenant, each for its own"
         if self.tenant is not None and not _TENANT.fullmatch(self.tenant):
             return "a tenant's name has 1 to 64 of A-Z a-z 0-9 _ - . :"
         if not self.scopes or not 1 <= len(self.name) <= 64:
@@ -76,7 +80,7 @@ async def find_key(connection: Connection, key_id: str) -> StoredKey | None:
 
 
 async def list_keys(connection: Connection, tenant: str | None) -> list[StoredKey]:
-    """A tenant's keys, newest first; of null: the workers' keys."""
+    """A tenant's keys, newest first; of null: those of workers and operators."""
     return await _rows(connection, "list_keys", (tenant,))
 
 

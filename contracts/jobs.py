@@ -30,6 +30,9 @@ DOORBELL_ACTOR: Final = "advance"
 PROVIDER_PAUSED: Final = "provider_paused"
 """The reason of a submit that was held back because the provider takes none for now. Such an
 attempt never left the worker, and does not count towards the limit of attempts."""
+PROVIDER_ACCOUNT_LOCKED: Final = "provider_account_locked"
+PROVIDER_KEY_REFUSED: Final = "provider_key_refused"
+"""The reasons of submits that the provider refused whoever asks: a person has to mend it."""
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
 ShortText = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_MAX_CHARACTERS)]

@@ -1,6 +1,7 @@
 """Circuit breakers: while a provider takes nothing of us, nothing is sent to it.
 
-A breaker stands before the submits of one provider, in each process for itself. It is *closed* as
+A breaker stands before the submits of one provider, in each process for itself; of a locked
+account it hears from its peers as well (`hear`). It is *closed* as
 long as submits go well, and *open* for a pause after a refusal of our key or account, or after
 troubles in a row. After the pause it is *probing*: one submit goes out, and its answer closes the
 breaker or opens it for longer. What is held back meanwhile was certainly not sent, and the ledger
@@ -9,17 +10,20 @@ is told so. Polls and fetches pass: what the provider has already, it has.
 
 from __future__ import annotations
 
-import enum
 import logging
 import random
 import time
 from collections import OrderedDict, deque
+from contextlib import AbstractContextManager
 from typing import Final
 
 import msgspec
 
 from contracts.jobs import PROVIDER_PAUSED, Claim
+from contracts.presence import BreakerState as State
+from contracts.presence import Pause, ProviderSeen
 from job_worker.errors import ProviderRefusesUs, ProviderRejected, ProviderUnavailable
+from job_worker.metrics import Metrics
 from job_worker.providers.port import Accepted, Provider, Result, Status
 
 log: Final = logging.getLogger(__name__)
@@ -41,6 +45,12 @@ JITTER: Final = 0.25
 all at once."""
 PROBE_WAIT_SECONDS: Final = 2.0
 """How long the others wait for a probe; a submit that is answered at all is answered sooner."""
+PEER_WAIT_SECONDS: Final = 5.0
+"""How much longer than the peer that found a pause the others wait: it probes, and says what came
+of it, before they would have to find out themselves."""
+CERTAIN_PAUSES: Final = 2
+"""So many pauses in a row are worth telling the peers: the first refusal may have been meant for
+one job, and a second one was of another."""
 STEADY_SECONDS: Final = 60.0
 STEADY_SUBMITS: Final = 20
 """A breaker that opens again within this time, and before it has let so many accepted submits
@@ -52,14 +62,6 @@ some of fal's refusals of a job look like those of an account."""
 REFUSED_REMEMBERED_MAX: Final = 1_000
 REFUSED_WAITS: Final = 2.0
 """How many pauses a refused submit waits; above what jitter makes of one."""
-
-
-class State(enum.StrEnum):
-    """Whether submits go out: all, none, or one."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    PROBING = "probing"
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -85,6 +87,7 @@ class Breaker:
         self._opened_at = self._open_until = 0.0
         self._closed_at = -STEADY_SECONDS
         self._held_back = 0
+        self._is_own = True
         self._accepted = self._accepted_when_closed = 0
         self._refused: OrderedDict[str, Refused] = OrderedDict()
         self.state = State.CLOSED
@@ -111,6 +114,33 @@ class Breaker:
     def seconds_left(self) -> float:
         """How long it makes no sense to come back."""
         return max(self._open_until - time.monotonic(), PROBE_WAIT_SECONDS)
+
+    def hear(self, pause: Pause) -> None:
+        """A peer has found the provider taking nothing of us: no need to find it out again. It
+        changes nothing for who has found out something itself."""
+        if self.state is State.CLOSED:
+            self._begin_pauses(time.monotonic())
+            self._turn += 1
+            self._reason, self._is_own, self.state = pause.reason, False, State.OPEN
+            log.warning("%s: open, says a peer (%s); submits wait", self._name, pause.reason)
+        if self.state is State.OPEN and not self._is_own:
+            wait = (pause.seconds_left + PEER_WAIT_SECONDS) * random.uniform(1, 1 + JITTER)
+            self._open_until = max(self._open_until, time.monotonic() + wait)
+
+    def seen(self) -> ProviderSeen:
+        """Where it stands, for the ledger."""
+        if self.state is State.CLOSED:
+            return ProviderSeen(name=self._name, state=self.state)
+        now = time.monotonic()
+        return ProviderSeen(
+            name=self._name,
+            state=self.state,
+            reason=self._reason,
+            for_seconds=now - self._opened_at,
+            seconds_left=max(self._open_until - now, 0.0),
+            held_back=self._held_back,
+            is_certain=self._is_own and self._pauses >= CERTAIN_PAUSES,
+        )
 
     def went_well(self, turn: int, generation_id: str, *, accepted: bool) -> None:
         """The provider has judged the job itself: it took it, or refused it on its merits."""
@@ -168,9 +198,8 @@ class Breaker:
     ) -> None:
         now = time.monotonic()
         if self.state is State.CLOSED:
-            self._opened_at, self._held_back = now, 0
-            if self._was_steady(now):
-                self._pauses = 0
+            self._begin_pauses(now)
+        self._is_own = True
         pause = min(PAUSE_MIN_SECONDS * 2**self._pauses, pause_max_seconds)
         pause = max(pause, min(least_seconds or 0.0, REFUSAL_PAUSE_MAX_SECONDS))
         pause *= random.uniform(1, 1 + JITTER)
@@ -180,6 +209,11 @@ class Breaker:
         self._troubles.clear()
         self._reason, self._open_until, self.state = reason, now + pause, State.OPEN
         log.log(level, "%s: open for %.0f s (%s); submits wait", self._name, pause, reason)
+
+    def _begin_pauses(self, now: float) -> None:
+        self._opened_at, self._held_back = now, 0
+        if self._was_steady(now):
+            self._pauses = 0
 
     def _was_steady(self, now: float) -> bool:
         """Since it closed last, submits have gone well for long enough, or often enough."""
@@ -202,10 +236,12 @@ class Breaker:
 
 
 class Guarded:
-    """A provider behind its breaker; the port is the same."""
+    """A provider behind its breaker, its calls counted; the port is the same."""
 
-    def __init__(self, name: str, provider: Provider) -> None:
+    def __init__(self, name: str, provider: Provider, metrics: Metrics | None = None) -> None:
+        self._name = name
         self._provider = provider
+        self._metrics = metrics or Metrics()
         self.breaker = Breaker(name)
         self.listing_complete = provider.listing_complete
         self.media_hosts = provider.media_hosts
@@ -216,7 +252,8 @@ class Guarded:
         breaker, job = self.breaker, claim.generation_id
         turn = breaker.admit()
         try:
-            accepted = await self._provider.submit(claim)
+            with self._calling("submit"):
+                accepted = await self._provider.submit(claim)
         except ProviderRefusesUs as error:
             if breaker.was_refused(turn, job, error.reason):
                 raise ProviderRejected(error.reason, sent=False) from None
@@ -241,20 +278,27 @@ class Guarded:
 
     async def find(self, claim: Claim) -> str | None:
         """As the provider does."""
-        return await self._provider.find(claim)
+        with self._calling("find"):
+            return await self._provider.find(claim)
 
     async def status(self, claim: Claim) -> Status:
         """As the provider does."""
-        return await self._provider.status(claim)
+        with self._calling("status"):
+            return await self._provider.status(claim)
 
     async def cancel(self, claim: Claim) -> bool:
         """As the provider does."""
-        return await self._provider.cancel(claim)
+        with self._calling("cancel"):
+            return await self._provider.cancel(claim)
 
     async def result(self, claim: Claim) -> Result:
         """As the provider does."""
-        return await self._provider.result(claim)
+        with self._calling("result"):
+            return await self._provider.result(claim)
 
     async def close(self) -> None:
         """Close every connection of the provider."""
         await self._provider.close()
+
+    def _calling(self, operation: str) -> AbstractContextManager[None]:
+        return self._metrics.calling(self._name, operation)

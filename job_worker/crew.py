@@ -22,7 +22,7 @@ class Crew:
 
     def __init__(self, carrier: Carrier, places: int) -> None:
         self._carrier = carrier
-        self._places = places
+        self.places = places
         self._carried: dict[asyncio.Task[None], str] = {}
         self._is_draining = False
 
@@ -34,7 +34,7 @@ class Crew:
     @property
     def free(self) -> int:
         """Places that nobody has."""
-        return max(0, self._places - len(self._carried))
+        return max(0, self.places - len(self._carried))
 
     async def some_free(self) -> None:
         """Wait for a free place."""

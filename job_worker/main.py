@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -23,13 +24,16 @@ from contracts.client import WorkClient
 from contracts.forgetting import Forgetting, ForgettingReport
 from contracts.jobs import ReportEvent, Step
 from job_worker import actors
-from job_worker.breaker import Guarded
+from job_worker.breaker import Breaker, Guarded
 from job_worker.carrying import Carrier, Held
 from job_worker.crew import Crew
 from job_worker.doorbell import make_broker
+from job_worker.errands import Errands
 from job_worker.forgetting import Forgetter
 from job_worker.loop_thread import LoopThread
 from job_worker.media import MediaHosts, MediaStore
+from job_worker.metrics import Metrics, StateFigures
+from job_worker.presence import Presence
 from job_worker.providers.absent import AbsentProvider
 from job_worker.providers.fal import FalQueue
 from job_worker.providers.port import Provider
@@ -82,14 +86,31 @@ PROVIDERS: Final[Mapping[str, Callable[[Settings], Provider]]] = {"fal": make_fa
 class Steps:
     """The steps with everything they need; called with a claim, it performs its step."""
 
-    def __init__(self, providers: Mapping[str, Provider], media: MediaStore) -> None:
-        self._providers = {name: Guarded(name, providers[name]) for name in providers}
+    def __init__(
+        self, providers: Mapping[str, Provider], media: MediaStore, metrics: Metrics | None = None
+    ) -> None:
+        self._metrics = metrics or Metrics()
+        self._providers = {
+            name: Guarded(name, providers[name], self._metrics) for name in providers
+        }
         self._unguarded = providers
         self._absent = AbsentProvider()
         self._media = media
 
-    def __call__(self, held: Held) -> Awaitable[ReportEvent]:
+    async def __call__(self, held: Held) -> ReportEvent:
         """Perform the one step that the claim permits."""
+        started = time.monotonic()
+        event = await self._step(held)
+        outcome = str(event.__struct_config__.tag)
+        self._metrics.note_step(held.claim.step, outcome, time.monotonic() - started)
+        return event
+
+    @property
+    def breakers(self) -> dict[str, Breaker]:
+        """Those before the providers, by name."""
+        return {name: provider.breaker for name, provider in self._providers.items()}
+
+    def _step(self, held: Held) -> Awaitable[ReportEvent]:
         claim = held.claim
         provider: Provider = self._providers.get(claim.provider, self._absent)
         match claim.step:
@@ -108,7 +129,7 @@ class Steps:
 
     def health(self) -> str:
         """Where the breaker of each provider stands, in one line."""
-        return "; ".join(str(provider.breaker) for provider in self._providers.values())
+        return "; ".join(str(breaker) for breaker in self.breakers.values())
 
     async def close(self) -> None:
         """Close every connection."""
@@ -117,11 +138,11 @@ class Steps:
         await self._media.close()
 
 
-def make_steps(settings: Settings) -> Steps:
+def make_steps(settings: Settings, metrics: Metrics | None = None) -> Steps:
     """The steps at the providers of `PROVIDERS`; media may come from the hosts of any of them."""
     providers = {name: make(settings) for name, make in PROVIDERS.items()}
     hosts = tuple(host for provider in providers.values() for host in provider.media_hosts)
-    return Steps(providers, MediaStore(settings.storage_url, MediaHosts(hosts)))
+    return Steps(providers, MediaStore(settings.storage_url, MediaHosts(hosts)), metrics)
 
 
 class WorkerProcess:
@@ -133,13 +154,26 @@ class WorkerProcess:
             settings.ledger_work_key.value,
             worker=f"{socket.gethostname()}:{os.getpid()}",
         )
-        self._steps = make_steps(settings)
+        metrics = Metrics()
+        self._steps = make_steps(settings, metrics)
         self._crew = Crew(Carrier(SharedDesk(self._ledger), self._steps), settings.places)
         self._draining: concurrent.futures.Future[None] | None = None
         self._loop = LoopThread("steps")
-        forgetter = Forgetter(self._ledger, self._steps.forget)
-        lasting = (Puller(self._crew).run(), forgetter.run(), self._tell())
+        breakers = self._steps.breakers
+        lasting = [
+            Puller(self._crew).run(),
+            Forgetter(self._ledger, self._steps.forget).run(),
+            Presence(self._ledger, breakers, self._crew).run(),
+            self._tell(),
+        ]
+        if settings.audit_keys:
+            lasting.append(Errands(self._ledger).run())
         self._lasting = [self._loop.start(work) for work in lasting]
+        metrics.registry.register(
+            StateFigures(lambda: [breaker.seen() for breaker in breakers.values()], self._crew)
+        )
+        if settings.metrics_port:
+            metrics.serve(settings.metrics_host, settings.metrics_port, settings.processes)
 
     def answer_bell(self, generation_id: str) -> None:
         """Have a generation carried; blocks one of the queue's threads until it has a place."""

@@ -28,6 +28,9 @@ VARIABLES: Final[Mapping[str, str]] = {
     "PROVIDER_LISTING_COMPLETE": "1: a submit that the listing lacks was never accepted (0)",
     "WORKER_PLACES": f"generations carried at once in one process ({PLACES_DEFAULT})",
     "WORKER_PROCESSES": f"processes ({PROCESSES_DEFAULT})",
+    "WORKER_METRICS_PORT": "where the first process shows its figures, 0: nowhere (0)",
+    "WORKER_METRICS_HOST": "the address they are shown at (127.0.0.1)",
+    "LEDGER_AUDIT_KEY": "keys of the scope `audit`, one for each tenant: reconcile daily (none)",
 }
 """Every variable with its meaning; a default stands in brackets."""
 
@@ -63,6 +66,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     provider_listing_complete: bool
     places: int
     processes: int
+    metrics_port: int = 0
+    metrics_host: str = "127.0.0.1"
+    audit_keys: tuple[Secret, ...] = ()
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -81,6 +87,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         provider_listing_complete=reader.read("PROVIDER_LISTING_COMPLETE", _flag, "0"),
         places=reader.read("WORKER_PLACES", _count, str(PLACES_DEFAULT)),
         processes=reader.read("WORKER_PROCESSES", _count, str(PROCESSES_DEFAULT)),
+        metrics_port=reader.read("WORKER_METRICS_PORT", _port, "0"),
+        metrics_host=reader.read("WORKER_METRICS_HOST", str, "127.0.0.1"),
+        audit_keys=reader.read("LEDGER_AUDIT_KEY", _secrets, ","),
     )
     if reader.faults:
         raise BadSettings(tuple(reader.faults))
@@ -137,6 +146,16 @@ def _flag(text: str) -> bool:
     if text not in {"0", "1"}:
         raise ValueError("must be 0 or 1")
     return text == "1"
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65_535:
+        raise ValueError("must be a whole number from 0 to 65535")
+    return int(text)
+
+
+def _secrets(text: str) -> tuple[Secret, ...]:
+    return tuple(Secret(part.strip()) for part in text.split(",") if part.strip())
 
 
 def _count(text: str) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -20,9 +21,11 @@ from ledger_service.api.auth import Authenticator
 from ledger_service.api.batches import BatchesController
 from ledger_service.api.cursors import Cursors
 from ledger_service.api.debits import DebitsController, RefundsController
+from ledger_service.api.deployment import DeploymentController
 from ledger_service.api.dispatch import Dispatcher
 from ledger_service.api.docs import DocsController
 from ledger_service.api.explain import ExplainController
+from ledger_service.api.exposition import DeploymentFigures, ProcessFigures, make_registry
 from ledger_service.api.flags import FlagsController
 from ledger_service.api.forgettings import ForgettingsController
 from ledger_service.api.gate import BatchRoom, Gate
@@ -34,6 +37,7 @@ from ledger_service.api.holds import HoldsController
 from ledger_service.api.keys import KeysController
 from ledger_service.api.log import LogController
 from ledger_service.api.media import MediaController
+from ledger_service.api.metrics import MetricsController
 from ledger_service.api.models import ModelsController
 from ledger_service.api.openapi import openapi_document
 from ledger_service.api.operating import OperatingController, TransfersController
@@ -49,8 +53,10 @@ from ledger_service.api.streams import StreamsController
 from ledger_service.api.terms import PoliciesController, TermsController
 from ledger_service.api.themes import ThemesController
 from ledger_service.api.traces import GrantTracesController
+from ledger_service.api.traffic import Traffic
 from ledger_service.api.webhooks import WebhooksController
 from ledger_service.api.work import WorkController
+from ledger_service.api.workers import WorkersController
 from ledger_service.engine.engine import Engine
 from ledger_service.generations.catalogue import Catalogue
 from ledger_service.generations.claiming import ClaimBuilder
@@ -60,6 +66,7 @@ from ledger_service.generations.key_set_client import KeySetClient
 from ledger_service.generations.moderation import Moderator
 from ledger_service.generations.moderation_client import ModerationClient
 from ledger_service.generations.quotes import Quotes
+from ledger_service.generations.roster import Roster
 from ledger_service.generations.services import GenerationServices
 from ledger_service.generations.switchboard import Switchboard
 from ledger_service.generations.themes import Themes
@@ -68,6 +75,7 @@ from ledger_service.generations.webhooks import WebhookJudge
 from ledger_service.media.library import MediaLibrary
 from ledger_service.settings import Settings, read_settings
 from ledger_service.signing import Signer
+from ledger_service.store.figures import FigureReads
 from ledger_service.store.following import AccountFollower
 from ledger_service.store.forgettings import Forgettings
 from ledger_service.store.generation_reads import GenerationReads
@@ -108,11 +116,14 @@ CONTROLLERS = (
     GenerationStreamsController,
     FlagsController,
     WorkController,
+    WorkersController,
     ForgettingsController,
     WebhooksController,
     MediaController,
     KeysController,
+    DeploymentController,
     HealthController,
+    MetricsController,
     DocsController,
 )
 
@@ -148,7 +159,7 @@ def create_app(settings: Settings | None = None) -> Dispatcher:
         logging_config=None,
         request_max_body_size=None,  # every endpoint has its own limit
     )
-    return Dispatcher(app, CONTROLLERS, Gate(lambda: services.engine.waiting))
+    return Dispatcher(app, CONTROLLERS, services.gate, services.traffic)
 
 
 def tune_interpreter() -> None:
@@ -166,9 +177,12 @@ def build_services(settings: Settings) -> Services:
     vault = Vault(settings.master_key())
     pool = ReadPool(settings.database_url)
     log_head = LogHead(pool)
+    engine = Engine(settings.database_url, vault)
+    gate = Gate(lambda: engine.waiting)
+    figures, traffic, webhooks_seen = FigureReads(pool), Traffic(), Counter[str]()
     return Services(
         settings=settings,
-        engine=Engine(settings.database_url, vault),
+        engine=engine,
         pool=pool,
         reads=Reads(pool, vault),
         holds=HoldReads(pool),
@@ -181,6 +195,13 @@ def build_services(settings: Settings) -> Services:
         readiness=Readiness(pool),
         reference=_reference(),
         generations=_generation_services(settings, pool, vault),
+        figures=figures,
+        webhooks_seen=webhooks_seen,
+        gate=gate,
+        traffic=traffic,
+        registry=make_registry(
+            ProcessFigures(traffic, gate, engine, webhooks_seen), DeploymentFigures(figures)
+        ),
         draining=asyncio.Event(),
     )
 
@@ -207,6 +228,8 @@ def _generation_services(settings: Settings, pool: ReadPool, vault: Vault) -> Ge
         signer=signer,
         webhooks=_webhook_judge(settings),
         moderator=_moderator(settings),
+        roster=Roster(pool),
+        patience=settings.provider_patience,
     )
 
 

@@ -16,12 +16,14 @@ from typing import Any, Final
 
 import psycopg
 
+from ledger_service.api.failure_texts import KEYS
 from ledger_service.domain.commands import BookExpiry, Command, EndOverdue, ExpireHold
 from ledger_service.domain.generation.state import LOW_WAITS_MAX
 from ledger_service.engine.engine import Engine
 from ledger_service.engine.submission import Submission
 from ledger_service.errors import LedgerError
 from ledger_service.generations.doorbell import BACKLOG_MAX, Doorbell
+from ledger_service.generations.endings import EndingCount
 from ledger_service.generations.forgetting import note_forgettings
 from ledger_service.media.library import MediaLibrary
 from ledger_service.media.removal import MediaRemoval
@@ -72,6 +74,7 @@ class Clockwork:
             (0.25, self._feed_projections),
             (1.0, media.turn),
             (1.0, note_forgettings),
+            (1.0, EndingCount(frozenset(KEYS)).turn),
             (60.0, self._forget),
         ]
 
@@ -161,10 +164,10 @@ class Clockwork:
         )
 
     async def _forget(self, connection: Connection) -> None:
-        """Progress of generations that nobody has looked at for long: they have ended. And how many
-        were begun on days that are over."""
-        await connection.execute(_SQL["forget_progress"])
-        await connection.execute(_SQL["forget_days"])
+        """Progress of generations that nobody has looked at for long: they have ended. Words that
+        came after an end; workers that are gone; and how many were begun on days that are over."""
+        for name in ("forget_progress", "forget_verdicts", "forget_presence", "forget_days"):
+            await connection.execute(_SQL[name])
 
     async def _feed_projections(self, _: Connection) -> None:
         """It has a connection and a thread of its own: nobody here waits for it."""

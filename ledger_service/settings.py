@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from ledger_service.errors import RefusedToStart
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+MetricsToken = Annotated[str, msgspec.Meta(pattern=r"^([!-~]{16,256})?\Z")]
 UserId = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{0,256}\Z")]
 
 SECRET_CHARACTERS_MIN: Final = 16
@@ -34,6 +36,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     `moderation_url` is asked before an order is taken, signed with `moderation_secret`; without a
     ruling of its, an order is refused or accepted as `moderation_on_failure` says.
     `catalogue_file` holds models and prices in place of those that are shipped.
+    `metrics_token` opens /metrics, which does not exist without it. A generation
+    that a provider which takes nothing of us has kept waiting for `provider_down_refund_seconds` is
+    refunded; without that setting it waits up to its deadline.
     """
 
     database_url: str
@@ -57,6 +62,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     generation_deadline_seconds: Seconds | None = None
     deadline_grace_seconds: Seconds = 3600
     quote_seconds: Seconds = QUOTE_SECONDS
+    metrics_token: MetricsToken = ""
+    provider_down_refund_seconds: Seconds | None = None
 
     @property
     def owner_url(self) -> str:
@@ -67,6 +74,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     def verifies_webhooks(self) -> bool:
         """Whether a webhook must prove who sent it."""
         return self.webhook_base_url != "" and self.fal_webhook_signatures == "required"
+
+    @property
+    def provider_patience(self) -> timedelta | None:
+        """How long a generation waits for a provider that takes nothing of us."""
+        seconds = self.provider_down_refund_seconds
+        return None if seconds is None else timedelta(seconds=seconds)
 
     def key_set_url(self) -> str:
         """Where the keys of webhooks are. Raises `RefusedToStart` when others could swap them on

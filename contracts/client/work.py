@@ -31,6 +31,14 @@ from contracts.jobs import (
     WorkModelsReply,
 )
 from contracts.limits import PAGE_LIMIT_MAX
+from contracts.presence import Pause, PresenceReply, PresenceRequest
+from contracts.reconciling import (
+    ReconciliationClaim,
+    ReconciliationClaimReply,
+    ReconciliationClaimRequest,
+    ReconciliationReportReply,
+    ReconciliationReportRequest,
+)
 
 _REPORTS: Final = "/v1/work/reports"
 
@@ -42,20 +50,20 @@ class WorkClient(Client):
         self, base_url: str, api_key: str, *, worker: str, connections_max: int = CONNECTIONS_MAX
     ) -> None:
         super().__init__(base_url, api_key, connections_max=connections_max)
-        self._worker = worker
+        self.worker = worker
 
     async def claim_due(self, most: int) -> tuple[Claim, ...]:
         """Claim up to `most` steps of whatever is due; empty when nothing is.
 
         Never repeated: a claim whose answer was lost runs out by itself.
         """
-        request = ClaimsRequest(worker=self._worker, max=most)
+        request = ClaimsRequest(worker=self.worker, max=most)
         reply = await self._transport.call("POST", "/v1/work/claims", ClaimsReply, body=request)
         return reply.claims
 
     async def claim(self, generation_id: str) -> tuple[Claim, ...]:
         """Claim the next step of one generation; `LedgerRejected` `not_due` when there is none."""
-        request = ClaimsRequest(worker=self._worker)
+        request = ClaimsRequest(worker=self.worker)
         path = f"/v1/generations/{segment(generation_id)}/claims"
         reply = await self._transport.call("POST", path, ClaimsReply, body=request)
         return reply.claims
@@ -71,7 +79,7 @@ class WorkClient(Client):
     async def claim_each(self, generation_ids: Sequence[str]) -> tuple[Claim, ...]:
         """Claim the next step of each of these generations that is due; never repeated either."""
         ids = tuple(generation_ids)
-        request = ClaimsRequest(worker=self._worker, max=len(ids), generations=ids)
+        request = ClaimsRequest(worker=self.worker, max=len(ids), generations=ids)
         reply = await self._transport.call("POST", "/v1/work/claims", ClaimsReply, body=request)
         return reply.claims
 
@@ -88,6 +96,26 @@ class WorkClient(Client):
             raise LedgerUnavailable(f"POST {_REPORTS}", "unreadable")
         return [_result(result) for result in reply.results]
 
+    async def say_present(self, told: PresenceRequest) -> tuple[Pause, ...]:
+        """Say that this process is there; pauses that its peers have found."""
+        reply = await self._transport.call("POST", "/v1/work/presence", PresenceReply, body=told)
+        return reply.pauses
+
+    async def claim_reconciliation(self) -> ReconciliationClaim | None:
+        """A day to compare; None when there is none. Never repeated, as above."""
+        request = ReconciliationClaimRequest(worker=self.worker)
+        path = "/v1/work/reconciliations"
+        reply = await self._transport.call("POST", path, ReconciliationClaimReply, body=request)
+        return reply.claim
+
+    async def report_reconciliation(self, report: ReconciliationReportRequest) -> None:
+        """Report on a day, or renew its lease; `LedgerRejected` `stale_fence` when it is somebody
+        else's by now."""
+        path = "/v1/work/reconciliations/reports"
+        await self._transport.call(
+            "POST", path, ReconciliationReportReply, body=report, repeatable=True
+        )
+
     async def models(self) -> tuple[WorkModel, ...]:
         """Who makes what: every model of the catalogue, with its provider and endpoint."""
         reply = await self._transport.call("GET", "/v1/work/models", WorkModelsReply)
@@ -95,7 +123,7 @@ class WorkClient(Client):
 
     async def claim_forgettings(self, most: int) -> tuple[Forgetting, ...]:
         """Claim up to `most` generations whose payloads are to go at their providers."""
-        request = ClaimsRequest(worker=self._worker, max=most)
+        request = ClaimsRequest(worker=self.worker, max=most)
         path = "/v1/work/forgettings"
         return (await self._transport.call("POST", path, ForgettingsReply, body=request)).items
 

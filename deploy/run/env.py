@@ -64,6 +64,10 @@ class Secrets(msgspec.Struct, frozen=True, kw_only=True):
     read_key: str = msgspec.field(default_factory=lambda: _api_key())
     other_tenant_key: str = msgspec.field(default_factory=lambda: _api_key())
     work_key: str = msgspec.field(default_factory=lambda: _api_key())
+    operate_key: str = msgspec.field(default_factory=lambda: _api_key())
+    audit_key: str = msgspec.field(default_factory=lambda: _api_key())
+    other_tenant_audit_key: str = msgspec.field(default_factory=lambda: _api_key())
+    metrics_token: str = msgspec.field(default_factory=lambda: secrets.token_hex(32))
 
     @classmethod
     def keep(cls, path: Path) -> Secrets:

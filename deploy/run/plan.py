@@ -72,6 +72,8 @@ class Planner:
             "LEDGER_API_KEY": self.kept.demo_key,
             "LEDGER_READ_KEY": self.kept.read_key,
             "LEDGER_WORK_KEY": self.kept.work_key,
+            "LEDGER_OPERATE_KEY": self.kept.operate_key,
+            "METRICS_TOKEN": self.kept.metrics_token,
             "OTHER_TENANT_API_KEY": self.kept.other_tenant_key,
             "DATABASE_URL": database,
             "DATABASE_OWNER_URL": owner,
@@ -186,6 +188,7 @@ class Planner:
             "LEDGER_HOST": "127.0.0.1",
             "LEDGER_PORT": str(self.port),
             **_given("MODERATION_URL", "MODERATION_SECRET", "MODERATION_ON_FAILURE"),
+            "METRICS_TOKEN": self.kept.metrics_token,
         }
         migrating = {**env, "DATABASE_OWNER_URL": owner}
         if not (self.options.database_url and self.options.database_owner_url):
@@ -207,6 +210,7 @@ class Planner:
             **fal,
             "LEDGER_URL": self.ledger_url,
             "LEDGER_WORK_KEY": self.kept.work_key,
+            "LEDGER_AUDIT_KEY": f"{self.kept.audit_key},{self.kept.other_tenant_audit_key}",
             "VALKEY_URL": valkey,
             "STORAGE_URL": storage,
         }
@@ -230,6 +234,9 @@ class Planner:
             entry("demo", "one-machine run, reading", ["read"], kept.read_key),
             entry("other", "one-machine run", CALLER_SCOPES, kept.other_tenant_key),
             entry(None, "job worker", ["work"], kept.work_key),
+            entry(None, "one-machine run, operating", ["operate"], kept.operate_key),
+            entry("demo", "daily comparison", ["audit"], kept.audit_key),
+            entry("other", "daily comparison", ["audit"], kept.other_tenant_audit_key),
         ]
         path = self.options.run_dir / "keys.json"
         write_private(path, msgspec.json.encode(keys).decode())
@@ -292,8 +299,8 @@ def _given(*names: str) -> dict[str, str]:
 def _inherited() -> dict[str, str]:
     """Return what every process needs of our environment: places and certificates, no secrets."""
     names = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TZ", "SSL_CERT_FILE")
-    # What STORAGE_URL may need; the worker's sizes; deadlines; models and prices.
-    prefixes = ("AWS_", "WORKER_", "GENERATION_", "DEADLINE_", "CATALOGUE_")
+    # What STORAGE_URL may need; the worker's sizes; deadlines; models and prices; outages.
+    prefixes = ("AWS_", "WORKER_", "GENERATION_", "DEADLINE_", "CATALOGUE_", "PROVIDER_DOWN_")
     return {
         key: value for key, value in os.environ.items() if key in names or key.startswith(prefixes)
     }

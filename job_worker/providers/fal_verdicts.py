@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from contracts.jobs import PROVIDER_ACCOUNT_LOCKED, PROVIDER_KEY_REFUSED
 from job_worker.errors import (
     ProviderCancelled,
     ProviderRefusesUs,
@@ -67,10 +68,10 @@ def of_submit(
             "provider_busy", sent=False, retryable=True, retry_after_seconds=after
         )
     if status == 401:
-        return ProviderRefusesUs("provider_key_refused")
+        return ProviderRefusesUs(PROVIDER_KEY_REFUSED)
     if status == 403:
         # An exhausted balance looks like this.
-        return ProviderRefusesUs("provider_account_locked")
+        return ProviderRefusesUs(PROVIDER_ACCOUNT_LOCKED)
     if 400 <= status < 500 and status not in _AMBIGUOUS_SUBMIT:
         error_type, message = _describe(headers, _decode(body))
         return ProviderRejected(error_type or "invalid_input", message, sent=False)

@@ -8,8 +8,7 @@ from typing import Final
 
 EXAMPLES_DEFAULT: Final = 10
 _EPILOG: Final = """\
-The settings are the worker's own, from the environment, and besides:
-  LEDGER_AUDIT_KEY           API keys with the scope `audit`, one for each tenant, with commas
+The settings are the worker's own, from the environment; LEDGER_AUDIT_KEY must be among them.
 
 Exit status: 0 nothing drifts, 1 something does, 2 a side could not be read.
 """

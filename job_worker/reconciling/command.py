@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -14,12 +14,13 @@ from typing import Final
 import msgspec
 
 from contracts.client import AuditClient, WorkClient
+from contracts.reconciling import Report
 from job_worker.errors import BadSettings, SideUnreadable
 from job_worker.main import PROVIDERS
 from job_worker.providers.port import Listed
 from job_worker.reconciling.books import Books
 from job_worker.reconciling.comparing import Sides, Window, compare
-from job_worker.reconciling.report import MEANINGS, Report
+from job_worker.reconciling.report import MEANINGS
 from job_worker.reconciling.sides import (
     LOOKBACK,
     LogReader,
@@ -30,9 +31,8 @@ from job_worker.reconciling.sides import (
     read_requests,
     read_unforgotten,
 )
-from job_worker.settings import Secret, Settings, read_settings
+from job_worker.settings import Settings, read_settings
 
-AUDIT_KEY: Final = "LEDGER_AUDIT_KEY"
 WINDOW_DEFAULT: Final = timedelta(days=1)
 PROGRESS_SECONDS: Final = 5.0
 DRIFTS, UNREADABLE = 1, 2
@@ -50,13 +50,15 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """0 when nothing drifts, 1 when something does, 2 when it could not be found out."""
     try:
-        settings, keys = read_settings(environment), read_audit_keys(environment)
+        settings = read_settings(environment)
+        if not settings.audit_keys:
+            raise BadSettings(("LEDGER_AUDIT_KEY is not set: an API key with the scope `audit`",))
         question = Question(
             window=_window(options.since, options.until),
             more_endpoints=tuple(options.endpoint),
             examples_max=options.examples,
         )
-        report = asyncio.run(reconcile(settings, keys, question, Progress()))
+        report = asyncio.run(reconcile(settings, question, Progress()))
     except BadSettings as error:
         print("\n".join(error.faults), file=sys.stderr)
         return UNREADABLE
@@ -70,22 +72,11 @@ def run(options: argparse.Namespace, environment: Mapping[str, str]) -> int:
     return DRIFTS if report.drifts else 0
 
 
-def read_audit_keys(environment: Mapping[str, str]) -> tuple[Secret, ...]:
-    """The keys to the log, one for each tenant. Raises `BadSettings` when there is none."""
-    texts = [text.strip() for text in environment.get(AUDIT_KEY, "").split(",")]
-    keys = tuple(Secret(text) for text in texts if text)
-    if not keys:
-        raise BadSettings((f"{AUDIT_KEY} is not set: an API key with the scope `audit`",))
-    return keys
-
-
-async def reconcile(
-    settings: Settings, keys: Sequence[Secret], question: Question, tell: Tell
-) -> Report:
+async def reconcile(settings: Settings, question: Question, tell: Tell) -> Report:
     """Read all sides and compare them; changes nothing. Raises `SideUnreadable`."""
     async with AsyncExitStack() as stack:
         readers = []
-        for key in keys:
+        for key in settings.audit_keys:
             client = await stack.enter_async_context(AuditClient(settings.ledger_url, key.value))
             readers.append(LogReader(client))
         work_key = settings.ledger_work_key.value

@@ -10,9 +10,10 @@ from typing import Final
 import msgspec
 
 from contracts.forgetting import UnforgottenReply
+from contracts.reconciling import Drift, Report
 from job_worker.providers.port import Listed
 from job_worker.reconciling.books import Attempt, Books, Generation, Known
-from job_worker.reconciling.report import Collector, Drift, Report
+from job_worker.reconciling.report import Collector
 
 NONE_UNFORGOTTEN: Final = UnforgottenReply(count=0, items=())
 

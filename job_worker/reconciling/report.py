@@ -2,31 +2,10 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Final
 
-import msgspec
-
-Example = dict[str, Any]
-
-
-class Drift(enum.StrEnum):
-    """What may be wrong; `MEANINGS` has each in words."""
-
-    UNKNOWN_REQUEST = "unknown_request"
-    ABANDONED_REQUEST = "abandoned_request"
-    REFUNDED_REQUEST = "refunded_request"
-    LATE_SUCCESS = "late_success"
-    REPEATED_SUBMIT = "repeated_submit"
-    UNLISTED_ATTEMPT = "unlisted_attempt"
-    MISSING_FILE = "missing_file"
-    WRONG_SIZE = "wrong_size"
-    FOREIGN_FILE = "foreign_file"
-    UNREMOVED_FILE = "unremoved_file"
-    KEPT_PAYLOADS = "kept_payloads"
-
+from contracts.reconciling import Drift, Example, Finding
 
 MEANINGS: Final[Mapping[Drift, str]] = {
     Drift.UNKNOWN_REQUEST: "bears our tags at the provider, and no attempt of the ledger knows it",
@@ -41,38 +20,6 @@ MEANINGS: Final[Mapping[Drift, str]] = {
     Drift.UNREMOVED_FILE: "is in the storage, though its removal was recorded",
     Drift.KEPT_PAYLOADS: "was to be forgotten by the provider, and is not",
 }
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One kind of drift: how often, and the first few."""
-
-    drift: Drift
-    count: int
-    examples: tuple[Example, ...]
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole comparison, of what happened from `since` on and before `until`.
-
-    `unmarked` requests bear nothing that says whose they are: another application's under the same
-    key, or ours to an endpoint that takes no mark. `unconfirmed` attempts are missing from a
-    listing that is not known to be complete. Neither is drift.
-    """
-
-    since: datetime
-    until: datetime
-    generations: int
-    attempts: int
-    requests: int
-    files: int
-    unmarked: int
-    unconfirmed: int
-    findings: tuple[Finding, ...]
-
-    @property
-    def drifts(self) -> bool:
-        """Something has to be looked at."""
-        return bool(self.findings)
 
 
 class Collector:

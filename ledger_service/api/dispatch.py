@@ -8,8 +8,9 @@ as declared; everything else (other addresses, other methods, start and stop) is
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 from litestar import Controller, Litestar
@@ -18,6 +19,7 @@ from litestar.types import Receive, Scope, Send
 from ledger_service.api.gate import Gate
 from ledger_service.api.http_reply import HttpReply
 from ledger_service.api.operations import Operation, operations
+from ledger_service.api.traffic import Meter, Traffic
 
 Answer = Callable[[Any, Any], Awaitable[HttpReply]]
 
@@ -37,59 +39,90 @@ class DirectRequest:
         self.receive = receive
 
 
-class Dispatcher:
-    """The application as it is served. The protocol below it asks its `gate`."""
+class Route(NamedTuple):
+    """What answers at an address; `parameters` are groups of its pattern from `first` on."""
 
-    def __init__(self, app: Litestar, controllers: Iterable[type[Controller]], gate: Gate) -> None:
+    answer: Answer
+    meter: Meter
+    first: int
+    parameters: tuple[str, ...]
+
+
+class Dispatcher:
+    """The application as it is served. The protocol below it asks its `gate`; `traffic` learns of
+    every answer."""
+
+    def __init__(
+        self,
+        app: Litestar,
+        controllers: Iterable[type[Controller]],
+        gate: Gate,
+        traffic: Traffic,
+    ) -> None:
         self.gate = gate
         self._app = app
+        self._elsewhere = traffic.meter("any", "elsewhere")
         found = [
             o for o in operations(controllers) if all(kind in _GROUPS for _, kind in o.parameters)
         ]
         methods = {operation.endpoint.method for operation in found}
         self._routes = {
-            method: Routes([o for o in found if o.endpoint.method == method]) for method in methods
+            method: Routes([o for o in found if o.endpoint.method == method], traffic)
+            for method in methods
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or leave it to Litestar."""
-        answer = self._find(scope)
-        if answer is None:
-            await self._app(scope, receive, send)
+        route = self._find(scope)
+        if route is None:
+            await self._leave(scope, receive, send)
         else:
-            reply = await answer(None, DirectRequest(self._app, scope, receive))
+            started = time.perf_counter()
+            reply = await route.answer(None, DirectRequest(self._app, scope, receive))
+            route.meter.note(reply.status, time.perf_counter() - started)
             await reply(scope, receive, send)
 
-    def _find(self, scope: Any) -> Answer | None:
+    def _find(self, scope: Any) -> Route | None:
         routes = self._routes.get(scope["method"]) if scope["type"] == "http" else None
         return routes.find(scope) if routes else None
+
+    async def _leave(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+
+        async def sending(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                self._elsewhere.note(message["status"], time.perf_counter() - started)
+            await send(message)
+
+        await self._app(scope, receive, sending)
 
 
 class Routes:
     """The operations of one method, as one pattern with a group for each."""
 
-    def __init__(self, found: list[Operation]) -> None:
-        self._answers: dict[str, tuple[Answer, int, tuple[str, ...]]] = {}
+    def __init__(self, found: list[Operation], traffic: Traffic) -> None:
+        self._routes: dict[str, Route] = {}
         patterns, groups = [], 0
         for number, operation in enumerate(found):
             names = tuple(name for name, _ in operation.parameters)
-            self._answers[f"o{number}"] = (operation.answer, groups + 1, names)
+            meter = traffic.meter(operation.endpoint.method, operation.path)
+            self._routes[f"o{number}"] = Route(operation.answer, meter, groups + 1, names)
             path = _pattern_of(operation)
             patterns.append(f"(?P<o{number}>{path})")
             groups += 1 + len(names)
         self._pattern = re.compile("|".join(patterns))
 
-    def find(self, scope: Any) -> Answer | None:
+    def find(self, scope: Any) -> Route | None:
         """The operation at this path, with its parameters put into the scope."""
         # As it was sent: an id or a key with a slash in it is still one part of the path.
         match = self._pattern.fullmatch(scope["raw_path"].decode("latin-1"))
         if match is None:
             return None
         assert match.lastgroup is not None
-        answer, first, names = self._answers[match.lastgroup]
-        values = map(unquote, match.groups()[first : first + len(names)])
-        scope["path_params"] = dict(zip(names, values, strict=True))
-        return answer
+        route = self._routes[match.lastgroup]
+        values = map(unquote, match.groups()[route.first : route.first + len(route.parameters)])
+        scope["path_params"] = dict(zip(route.parameters, values, strict=True))
+        return route
 
 
 def _pattern_of(operation: Operation) -> str:

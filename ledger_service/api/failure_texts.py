@@ -125,7 +125,7 @@ _REASONS: Final = {
         "too_many_attempts provider_unreachable not_sent_in_time not_found_at_provider"
     ),
     "failure.provider_busy": "provider_busy provider_paused concurrent_requests_limit queue_full",
-    "failure.provider_closed": "provider_key_refused provider_account_locked",
+    "failure.provider_closed": "provider_key_refused provider_account_locked provider_down",
     "failure.provider_trouble": (
         "internal_server_error generation_timeout downstream_service_error"
         " downstream_service_unavailable request_timeout startup_timeout"

@@ -29,17 +29,20 @@ class Gate:
     """Open while fewer than `WAITING_MAX` commands wait; `waiting` counts them.
 
     Only what callers ask for anew is turned away: reads, workers' reports and providers' webhooks
-    finish what is under way.
+    finish what is under way. `turned_away` counts.
     """
 
     def __init__(self, waiting: Callable[[], int]) -> None:
         self._waiting = waiting
+        self.turned_away = 0
 
     def turns_away(self, method: bytes, url: bytes) -> bool:
         """Whether a request must come again later."""
         if method != b"POST" or self._waiting() < WAITING_MAX:
             return False
-        return url.startswith(_GUARDED) or url.partition(b"?")[0] == _GENERATIONS
+        is_new = url.startswith(_GUARDED) or url.partition(b"?")[0] == _GENERATIONS
+        self.turned_away += is_new
+        return is_new
 
 
 class BatchRoom:

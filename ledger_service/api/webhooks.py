@@ -1,6 +1,7 @@
 """The provider's webhooks: hints that something happened. Polling alone works without them."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -15,7 +16,7 @@ from ledger_service.api.headers import Headers
 from ledger_service.api.http_reply import HttpReply, json_reply
 from ledger_service.api.services import Services
 from ledger_service.domain.commands import HintGeneration
-from ledger_service.errors import Rejected
+from ledger_service.errors import Rejected, Unavailable
 from ledger_service.generations.claiming import WEBHOOK_PURPOSE
 from ledger_service.generations.webhook_signatures import REQUEST_ID_HEADER, Verdict
 
@@ -39,12 +40,18 @@ def _judge_token(services: Services, path: Mapping[str, Any]) -> None:
     """Only addresses that we gave away ourselves exist."""
     parts = (path["generation_id"], path["attempt"])
     if not services.generations.signer.is_genuine(path["token"], WEBHOOK_PURPOSE, *parts):
+        services.webhooks_seen["unknown_address"] += 1
         raise Rejected(ProblemCode.NOT_FOUND)
 
 
 async def _judge_signature(services: Services, headers: Headers, raw: bytes) -> Verdict:
     """Nothing is parsed that the provider has not signed."""
-    verdict = await services.generations.webhooks.judge(headers.get, raw)
+    try:
+        verdict = await services.generations.webhooks.judge(headers.get, raw)
+    except Unavailable:
+        services.webhooks_seen["undecided"] += 1
+        raise
+    services.webhooks_seen[verdict.value] += 1
     if verdict is Verdict.FORGED:
         raise Rejected(ProblemCode.WEBHOOK_NOT_GENUINE)
     return verdict
@@ -99,6 +106,8 @@ class WebhooksController(Controller):
                 request_id=request_id,
             ),
         )
+        with suppress(Unavailable):  # a figure for operators: no webhook fails for it
+            await services.reads.note_verdict(generation_id)
         services.doorbell.ring(generation_id)
         return json_reply(Noted(noted=True))
 

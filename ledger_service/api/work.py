@@ -185,6 +185,7 @@ async def _reported(call: Call, owner: str, generation_id: str, report: ReportRe
         attempt_id=report.attempt_id,
         event=report.event,
         worker=call.identity.key_id,
+        patience=call.services.generations.patience,
     )
     private = None
     if isinstance(report.event, FailedReport) and report.event.message:
@@ -228,9 +229,13 @@ async def _replies(call: Call, reports: Sequence[Reported]) -> list[ReportReply]
 
 async def _note_progress(call: Call, owner: str, generation_id: str, seen: RunningReport) -> None:
     """For those who watch. It is of no consequence, and no report fails for it."""
-    if seen.error is None and not seen.completed:
+    reads = call.services.generations.reads
+    if seen.error is None:
         with suppress(Unavailable):
-            await call.services.generations.reads.note_progress(owner, generation_id, seen)
+            if seen.completed:
+                await reads.note_verdict(generation_id)
+            else:
+                await reads.note_progress(owner, generation_id, seen)
 
 
 async def _owner(call: Call, generation_id: str) -> str:

@@ -284,12 +284,14 @@ class RemoveMedia(GenerationCommand, frozen=True, kw_only=True):
 
 
 class ReportGeneration(GenerationCommand, frozen=True, kw_only=True):
-    """A worker says what happened."""
+    """A worker says what happened. `patience`: how long a generation may wait for a provider that
+    takes nothing of us; None: up to its deadline."""
 
     fence: str
     attempt_id: str
     event: ReportEvent
     worker: str
+    patience: timedelta | None = None
 
 
 class EndOverdue(GenerationCommand, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from typing import Final
 
 from contracts.limits import WRITE_WAIT_SECONDS
 from ledger_service.engine.submission import Done, Submission
+from ledger_service.engine.tally import Tally
 from ledger_service.engine.tickets import Results, Ticket
 from ledger_service.engine.writer import Connect, Writer
 from ledger_service.errors import OutcomeUnknown, Unavailable
@@ -33,6 +34,7 @@ class Engine:
         self._connect = connect
         self._waiting: dict[Ticket, None] = {}
         self._is_closed = False
+        self.tally = Tally()
         self._writer: Writer | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -44,7 +46,7 @@ class Engine:
     async def start(self) -> None:
         """Start the writer; commands are accepted from here on."""
         self._loop = asyncio.get_running_loop()
-        self._writer = Writer(self._url, self._vault, self._deliver, self._connect)
+        self._writer = Writer(self._url, self._vault, self._deliver, self.tally, self._connect)
 
     async def stop(self) -> None:
         """Accept nothing more, finish what is under way."""
@@ -75,6 +77,9 @@ class Engine:
             self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
         try:
             return await ticket.future
+        except OutcomeUnknown:
+            self.tally.unknown += 1
+            raise
         finally:
             self._waiting.pop(ticket, None)
 

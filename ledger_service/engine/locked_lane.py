@@ -13,6 +13,7 @@ from typing import Final
 from ledger_service.domain.commands import streams
 from ledger_service.engine.locked import LockedBatch
 from ledger_service.engine.memory import Memory
+from ledger_service.engine.tally import Tally
 from ledger_service.engine.telling import Teller
 from ledger_service.engine.tickets import Inbox, Results, Stage, Ticket
 from ledger_service.errors import (
@@ -46,12 +47,14 @@ class LockedLane:
         vault: Vault,
         connect: Connect,
         teller: Teller,
+        tally: Tally,
         landed: Callable[[Iterable[str]], Awaitable[None]],
     ) -> None:
         self._memory = memory
         self._vault = vault
         self._connect = connect
         self._teller = teller
+        self._tally = tally
         self._landed = landed
         self._queue = Inbox()
         self._held: set[str] = set()
@@ -101,8 +104,7 @@ class LockedLane:
         tries = 0
         while tickets:
             try:
-                batch = LockedBatch(tickets, await self._connected(), self._vault)
-                results = await batch.run()
+                batch, results = await self._try(tickets)
             except Contention:
                 await self._roll_back()
                 tries += 1
@@ -131,6 +133,23 @@ class LockedLane:
                 self._queue.put_back(batch.deferred)
                 self._teller.tell(results, batch.said)
                 return None
+
+    async def _try(self, tickets: list[Ticket]) -> tuple[LockedBatch, Results]:
+        batch = LockedBatch(tickets, await self._connected(), self._vault)
+        self._tally.begin(len(tickets))
+        outcome = "failed"
+        try:
+            results = await batch.run()
+            outcome = "appended"
+        except Contention:
+            outcome = "contention"
+            raise
+        except ConnectionLost:
+            outcome = "lost"
+            raise
+        finally:
+            self._tally.end("locked", outcome)
+        return batch, results
 
     def _gives_up(self, tickets: list[Ticket], tries: int) -> bool:
         """What was certainly not committed fails soon; what may have been is looked into until

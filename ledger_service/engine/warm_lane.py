@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Final
 
 from ledger_service.engine.memory import Memory
+from ledger_service.engine.tally import Tally
 from ledger_service.engine.telling import Teller
 from ledger_service.engine.tickets import KeyId, Ticket
 from ledger_service.engine.warm import WarmBatch
@@ -44,12 +45,14 @@ class WarmLane:
         vault: Vault,
         connect: Connect,
         teller: Teller,
+        tally: Tally,
         place: Callable[[list[Ticket]], None],
     ) -> None:
         self._memory = memory
         self._vault = vault
         self._connect = connect
         self._teller = teller
+        self._tally = tally
         self._place = place
         self._loop = asyncio.get_running_loop()
         self._connection: WritingConnection | None = None
@@ -124,6 +127,7 @@ class WarmLane:
             _log.exception("a batch could not be sent")
             return self._give_up(batch)
         self._in_flight.append(batch)
+        self._tally.begin(len(batch.tickets))
         self._start(self._follow(batch, verdict))
         return None
 
@@ -139,24 +143,25 @@ class WarmLane:
         try:
             verdict = await sent
         except LedgerError as error:
-            await self._land(batch)
+            await self._land(batch, "lost")
             is_sent = isinstance(error, ConnectionLost) and error.commit_sent
             for ticket in batch.tickets:
                 ticket.may_be_committed |= is_sent
             self._give_up(batch)
         except Exception:
             _log.exception("a batch failed for a reason that nobody foresaw")
-            await self._land(batch)
+            await self._land(batch, "failed")
             self._give_up(batch)
         else:
-            await self._land(batch)
+            await self._land(batch, verdict.outcome)
             self._judge(batch, verdict)
 
-    async def _land(self, batch: WarmBatch) -> None:
+    async def _land(self, batch: WarmBatch, outcome: str) -> None:
         """Batches end in their order, whichever task hears first."""
         while self._in_flight[0] is not batch:
             await self._in_flight[0].landed.wait()
         self._in_flight.popleft()
+        self._tally.end("warm", outcome)
         batch.landed.set()
 
     def _judge(self, batch: WarmBatch, verdict: Verdict) -> None:

@@ -20,6 +20,7 @@ from ledger_service.domain.world import Need
 from ledger_service.engine.locked_lane import LockedLane
 from ledger_service.engine.lookout import Lookout
 from ledger_service.engine.memory import Memory
+from ledger_service.engine.tally import Tally
 from ledger_service.engine.telling import Teller
 from ledger_service.engine.tickets import Inbox, Results, Ticket
 from ledger_service.engine.warm import COMMANDS, Passed, WarmBatch
@@ -37,13 +38,14 @@ Connect = Callable[[str], Awaitable[WritingConnection]]
 
 
 class Writer:
-    """For one event loop. `deliver` gets results; each ticket has one."""
+    """For one event loop. `deliver` gets results, each ticket has one; `tally` counts batches."""
 
     def __init__(
         self,
         url: str,
         vault: Vault,
         deliver: Callable[[Results], None],
+        tally: Tally,
         connect: Connect = connect,
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -53,8 +55,8 @@ class Writer:
         connected = partial(connect, url)
         self._memory = Memory(self._loop.time)
         self._lookout = Lookout(self._memory, vault, self._place_again)
-        self._warm = WarmLane(self._memory, vault, connected, teller, self._place_again)
-        self._locked = LockedLane(self._memory, vault, connected, teller, self._warm.landed)
+        self._warm = WarmLane(self._memory, vault, connected, teller, tally, self._place_again)
+        self._locked = LockedLane(self._memory, vault, connected, teller, tally, self._warm.landed)
         self._warm.open()
 
     def put(self, ticket: Ticket) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import msgspec
 
 from ledger_service.generations.catalogue import Catalogue
@@ -9,6 +11,7 @@ from ledger_service.generations.claiming import ClaimBuilder
 from ledger_service.generations.doorbell import Doorbell
 from ledger_service.generations.moderation import Moderator
 from ledger_service.generations.quotes import Quotes
+from ledger_service.generations.roster import Roster
 from ledger_service.generations.switchboard import Switchboard
 from ledger_service.generations.themes import Themes
 from ledger_service.generations.webhooks import WebhookJudge
@@ -19,7 +22,9 @@ from ledger_service.store.generation_reads import GenerationReads
 
 
 class GenerationServices(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything about generations that outlives a request. No `moderator`: nobody is asked."""
+    """Everything about generations that outlives a request. No `moderator`: nobody is asked.
+    `patience`: how long one may wait for a provider that takes nothing of us, if not up to its
+    deadline."""
 
     catalogue: Catalogue
     themes: Themes
@@ -33,3 +38,5 @@ class GenerationServices(msgspec.Struct, frozen=True, kw_only=True):
     signer: Signer
     webhooks: WebhookJudge
     moderator: Moderator | None
+    roster: Roster
+    patience: timedelta | None

@@ -116,6 +116,14 @@ class GenerationReads:
 
         await self._pool.write(work)
 
+    async def note_verdict(self, generation_id: str) -> None:
+        """Remember that the provider is done with it, as far as that is news."""
+
+        async def work(connection: Connection) -> None:
+            await _rows(connection, "note_verdict", (generation_id,), fetch=False)
+
+        await self._pool.write(work)
+
     async def one(self, generation_id: str) -> GenerationView | None:
         """The generation as it stands now."""
         views = await self._views("one", (generation_id,))

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.slow
 
 ALL: Final = operations(CONTROLLERS)
 PROTECTED: Final = [operation for operation in ALL if operation.endpoint.scopes]
-OF_TENANTS: Final = [it for it in PROTECTED if it.endpoint.scopes != (Scope.WORK,)]
+OF_NO_TENANT: Final = (Scope.WORK, Scope.OPERATE)
+OF_TENANTS: Final = [it for it in PROTECTED if it.endpoint.scopes[0] not in OF_NO_TENANT]
 OF_ACCOUNTS: Final = [
     it
     for it in OF_TENANTS
@@ -27,6 +28,7 @@ OF_ACCOUNTS: Final = [
 OPEN: Final = {
     "GET /health/live",
     "GET /health/ready",
+    "GET /metrics",  # a token of its own is: it must answer without the database
     "GET /schema/openapi.json",
     "GET /docs",
     "GET /v1/media/{folder}/{name}",  # the link is the permission
@@ -73,8 +75,8 @@ def test_without_a_key_nothing_is_told(ledger: LiveLedger, operation: Operation)
 @pytest.fixture(scope="module")
 def scoped(ledger: LiveLedger) -> dict[Scope, Caller]:
     """A caller for each scope that has every scope but this one."""
-    callers: dict[Scope, Caller] = {Scope.WORK: ledger.caller}
-    everything = [scope for scope in Scope if scope is not Scope.WORK]
+    callers: dict[Scope, Caller] = dict.fromkeys(OF_NO_TENANT, ledger.caller)
+    everything = [scope for scope in Scope if scope not in OF_NO_TENANT]
     for missing in everything:
         body = {"name": f"no {missing}", "scopes": [it for it in everything if it != missing]}
         made = expect(201, ledger.caller.post("/v1/keys", body))
@@ -93,9 +95,10 @@ def test_a_missing_scope_is_named(
 
 
 @pytest.mark.parametrize("operation", OF_TENANTS, ids=by_title)
-def test_a_worker_is_no_tenant(ledger: LiveLedger, operation: Operation) -> None:
-    """The worker's key opens nothing but work."""
+def test_workers_and_operators_are_no_tenants(ledger: LiveLedger, operation: Operation) -> None:
+    """The worker's key opens nothing but work, the operator's nothing of any tenant."""
     assert call(ledger.worker, operation).status_code == 403
+    assert call(ledger.operator, operation).status_code == 403
 
 
 @pytest.mark.parametrize("operation", OF_ACCOUNTS, ids=by_title)

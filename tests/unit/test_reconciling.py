@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from contracts.api.log import Event
+from contracts.reconciling import Drift, Report
 from job_worker.errors import SideUnreadable
 from job_worker.providers.port import Listed
 from job_worker.reconciling.books import Books
 from job_worker.reconciling.comparing import Sides, StoredFile, Window, compare
-from job_worker.reconciling.report import Drift, Report
 
 START = datetime(2030, 1, 31, tzinfo=UTC)
 WINDOW = Window(since=START, until=START + timedelta(hours=1))

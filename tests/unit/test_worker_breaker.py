@@ -12,6 +12,7 @@ import pytest
 
 from contracts.jobs import PROVIDER_PAUSED, Claim, ClaimedAttempt, FailedReport, Step
 from contracts.limits import DUE_MIN_SECONDS
+from contracts.presence import BreakerState as State
 from job_worker import breaker as breaker_module
 from job_worker.breaker import (
     JITTER,
@@ -26,7 +27,6 @@ from job_worker.breaker import (
     TROUBLE_SECONDS,
     TROUBLES_MAX,
     Guarded,
-    State,
 )
 from job_worker.errors import ProviderRefusesUs, ProviderRejected, ProviderUnavailable
 from job_worker.providers.absent import AbsentProvider

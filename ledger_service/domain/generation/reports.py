@@ -15,6 +15,9 @@ from msgspec.structs import replace
 
 from contracts.api.generations import GenerationStatus
 from contracts.jobs import (
+    PROVIDER_ACCOUNT_LOCKED,
+    PROVIDER_KEY_REFUSED,
+    PROVIDER_PAUSED,
     CancelledReport,
     FailedReport,
     RenewReport,
@@ -55,6 +58,11 @@ from ledger_service.domain.generation.state import (
 )
 from ledger_service.domain.world import Need, Outcome, Refusal, World
 
+PROVIDER_DOWN: Final = "provider_down"
+PROVIDER_DOWN_REASONS: Final = frozenset(
+    (PROVIDER_PAUSED, PROVIDER_ACCOUNT_LOCKED, PROVIDER_KEY_REFUSED)
+)
+"""Of submits that failed for no reason of their own: all others would fail as well."""
 STALE: Final = Refusal(ProblemCode.STALE_FENCE)
 
 
@@ -259,11 +267,21 @@ def _not_sent(context: Context, report: FailedReport) -> Outcome:
             reason=report.reason, retryable=report.retryable, private=context.command.private
         )
         return _end(context, ending)
+    if _out_of_patience(context, report):
+        return _end(context, GenerationFailed(reason=PROVIDER_DOWN, retryable=True))
     # A pause says itself how long it lasts; what comes after it need not wait for its sake.
     backoff = DUE_MIN_SECONDS * 2 ** min(max(state.tries - 1, 0), 5)
     wait = max(report.retry_after_seconds or 0, min(backoff, DUE_MAX_SECONDS))
     context.reschedule(state, timedelta(seconds=wait), to_fetch=False, fetches=0)
     return context.done()
+
+
+def _out_of_patience(context: Context, report: FailedReport) -> bool:
+    """Whether nobody is to wait any longer for a provider that takes nothing, whoever asks."""
+    patience = context.command.patience
+    if patience is None or report.reason not in PROVIDER_DOWN_REASONS:
+        return False
+    return context.draft.now - context.state.created_at >= patience
 
 
 def _cancelled(context: Context, report: CancelledReport) -> Outcome:

@@ -8,6 +8,13 @@ DELETE FROM ledger.progress WHERE seen_at < statement_timestamp() - interval '1 
 DELETE FROM ledger.tenant_days
 WHERE day < (statement_timestamp() AT TIME ZONE 'UTC')::date - 1
 
+-- name: forget_verdicts
+-- Heard after the end.
+DELETE FROM ledger.verdicts_heard WHERE heard_at < statement_timestamp() - interval '2 days'
+
+-- name: forget_presence
+DELETE FROM ledger.presence WHERE seen_at < statement_timestamp() - interval '1 hour'
+
 -- name: lead
 -- One row per role. A holder renews; another takes over when the lease has run out, with a new
 -- epoch. No row comes back while somebody else leads.

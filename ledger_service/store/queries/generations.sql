@@ -134,6 +134,10 @@ LEFT JOIN ledger.subject_keys AS k ON k.owner = wanted.owner
 -- name: subject_key
 SELECT wrapped_key FROM ledger.subject_keys WHERE owner = $1
 
+-- name: note_verdict
+INSERT INTO ledger.verdicts_heard (generation_id, heard_at) VALUES ($1, clock_timestamp())
+ON CONFLICT (generation_id) DO NOTHING
+
 -- name: refunded
 SELECT debit_id, d.refunded
 FROM unnest($1::text[], $2::text[]) AS wanted (owner, debit_id)

@@ -1,0 +1,45 @@
+-- The daily comparison: who makes it, and what it found. All of it goes by the database's clock.
+
+-- name: announce
+-- The newest day that has been over for long enough.
+INSERT INTO ledger.reconciliations (day)
+VALUES ((clock_timestamp() AT TIME ZONE 'UTC' - $1::interval)::date - 1)
+ON CONFLICT (day) DO NOTHING
+
+-- name: claim
+-- Of the last days, the newest that nobody is at.
+UPDATE ledger.reconciliations AS r SET
+    fence = r.fence + 1, worker = $1, lease_until = clock_timestamp() + $2::interval
+WHERE r.day = (
+    SELECT day FROM ledger.reconciliations
+    WHERE reported_at IS NULL AND lease_until < clock_timestamp()
+        AND day > (clock_timestamp() AT TIME ZONE 'UTC')::date - $3::integer
+    ORDER BY day DESC LIMIT 1
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING r.day, r.fence
+
+-- name: renew
+UPDATE ledger.reconciliations SET lease_until = clock_timestamp() + $3::interval
+WHERE day = $1 AND fence = $2 AND reported_at IS NULL
+RETURNING true
+
+-- name: report
+-- A repeat finds the first report in place.
+UPDATE ledger.reconciliations AS r SET
+    report = coalesce(r.report, $3::bytea),
+    reported_at = coalesce(r.reported_at, clock_timestamp()),
+    trouble = NULL
+WHERE day = $1 AND fence = $2
+RETURNING true
+
+-- name: give_up
+UPDATE ledger.reconciliations SET
+    trouble = $3, lease_until = clock_timestamp() + $4::interval
+WHERE day = $1 AND fence = $2 AND reported_at IS NULL
+RETURNING true
+
+-- name: page
+SELECT day, reported_at, trouble, report FROM ledger.reconciliations
+WHERE $1::date IS NULL OR day < $1
+ORDER BY day DESC LIMIT $2

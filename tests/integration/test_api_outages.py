@@ -15,7 +15,7 @@ import pytest
 
 from deploy.run.child import wait_until
 from ledger_service.store.readiness import KEEP_SECONDS
-from tests.fixtures.live import LiveLedger, expect, serve
+from tests.fixtures.live import METRICS_TOKEN, LiveLedger, expect, serve
 from tests.fixtures.services import TEMPLATE, Cluster, Processes
 
 pytestmark = pytest.mark.slow
@@ -102,6 +102,9 @@ def expect_outage(ledger: LiveLedger) -> None:
             assert problem["code"] in {"unavailable", "outcome_unknown"}
             assert answer.headers["retry-after"]
     assert timed(lambda: ledger.caller.get("/health/live")).status_code == 200
+    figures = timed(lambda: ledger.holder_of(METRICS_TOKEN).get("/metrics")).text
+    assert "\ncredit_ledger_database_up 0.0\n" in figures
+    assert 'route="/v1/accounts/{account_id}/debits"' in figures
 
 
 def expect_recovery(ledger: LiveLedger) -> None:

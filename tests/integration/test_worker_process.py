@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from dramatiq.brokers.redis import RedisBroker
 from contracts.jobs import (
     DOORBELL_ACTOR,
     DOORBELL_QUEUE,
+    PROVIDER_ACCOUNT_LOCKED,
     PROVIDER_PAUSED,
     FailedReport,
     SucceededReport,
@@ -257,7 +259,8 @@ def test_a_locked_account_holds_submits_back_until_it_is_refilled(bench: Bench) 
     """With no credits left at the provider few submits are sent, none fails for it, and what the
     provider has already goes on; refilled, all of them are done."""
     running = [bench.ledger.add("a slow boat [[fal:slow=3]]") for _ in range(3)]
-    worker = bench.start(nowhere())
+    port = free_port()
+    worker = bench.start(nowhere(), WORKER_METRICS_PORT=str(port))
     assert "health: fal closed" in worker.text()
     eventually(lambda: all(job.request_id for job in running))
     lock_account(bench.fal, locked=True)
@@ -266,6 +269,11 @@ def test_a_locked_account_holds_submits_back_until_it_is_refilled(bench: Bench) 
     eventually(lambda: all(job.ended for job in running))
     assert {outcome_of(job) for job in running} == {("succeeded", "")}
     assert {outcome_of(job) for job in waiting} == {("open", "")}
+    eventually(lambda: tells_of_a_lock(bench.ledger))
+    figures = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+    calls = r'provider_calls_total{operation="submit",outcome="(\w+)",provider="fal"}'
+    assert set(re.findall(calls, figures)) == {"answered", "refused_us"}
+    assert 'steps_total{outcome="submitted",step="submit"} 3.0' in figures
     assert lock_account(bench.fal, locked=False) <= REFUSED_MAX
     eventually(lambda: all(job.ended for job in waiting), 60)
     assert {outcome_of(job) for job in waiting} == {("succeeded", "")}
@@ -275,6 +283,12 @@ def test_a_locked_account_holds_submits_back_until_it_is_refilled(bench: Bench) 
     assert "(provider_account_locked)" in changes[0]
     assert "closed after" in changes[-1]
     assert len(changes) <= 2 * REFUSED_MAX + 2
+
+
+def tells_of_a_lock(ledger: StubLedger) -> bool:
+    """Whether a worker has told the ledger for certain that it is locked out."""
+    seen = [provider for told in ledger.present.values() for provider in told.providers]
+    return any(each.is_certain and each.reason == PROVIDER_ACCOUNT_LOCKED for each in seen)
 
 
 def test_a_job_that_alone_is_refused_does_not_hold_up_the_others(bench: Bench) -> None:

@@ -7,7 +7,15 @@ from datetime import timedelta
 import pytest
 
 from contracts.api.generations import GenerationStatus
-from contracts.jobs import PROVIDER_PAUSED, FailedReport, ReportEvent, Step, SubmittedReport
+from contracts.jobs import (
+    PROVIDER_ACCOUNT_LOCKED,
+    PROVIDER_KEY_REFUSED,
+    PROVIDER_PAUSED,
+    FailedReport,
+    ReportEvent,
+    Step,
+    SubmittedReport,
+)
 from contracts.limits import (
     ATTEMPTS_MAX,
     LEASE_SECONDS,
@@ -403,6 +411,38 @@ def test_a_pause_that_outlasts_the_deadline_costs_nobody_anything() -> None:
     generation.pass_deadline()
     assert generation.status is GenerationStatus.EXPIRED
     assert generation.ledger.balances().posted == 100
+
+
+@pytest.mark.parametrize("reason", [PROVIDER_PAUSED, PROVIDER_ACCOUNT_LOCKED, PROVIDER_KEY_REFUSED])
+def test_where_nobody_is_to_wait_for_a_locked_provider_all_is_refunded(reason: str) -> None:
+    """Held back until patience ends, and looked at then, however long the pause: it has failed, for
+    no reason of its own, and costs nothing."""
+    generation = paid_generation()
+    generation.patience = timedelta(seconds=60)
+    report = FailedReport(reason=reason, sent=False, retryable=True, retry_after_seconds=40.0)
+    generation.claim()
+    generation.report(report)
+    assert seconds_to_next_look(generation) == 40
+    generation.claim()
+    generation.report(report)
+    assert seconds_to_next_look(generation) == 20
+    generation.claim()
+    generation.report(report)
+    assert generation.status is GenerationStatus.FAILED
+    assert generation.state.ending is not None
+    assert generation.state.ending.reason == "provider_down"
+    assert generation.state.ending.retryable
+    assert generation.ledger.balances().posted == 100
+
+
+def test_patience_is_for_a_provider_that_takes_nothing() -> None:
+    """A job that the provider is too busy for is tried as before."""
+    generation = paid_generation()
+    generation.patience = timedelta(seconds=1)
+    for _ in range(3):
+        generation.claim()
+        generation.report(NOT_SENT)
+    assert not generation.status.is_final
 
 
 def test_waits_between_attempts_grow_and_heed_the_provider() -> None:

@@ -13,11 +13,13 @@ import pytest
 from contracts.jobs import PROVIDER_PAUSED, Claim, ClaimedAttempt, FailedReport, Step
 from contracts.limits import DUE_MIN_SECONDS
 from contracts.presence import BreakerState as State
+from contracts.presence import Pause
 from job_worker import breaker as breaker_module
 from job_worker.breaker import (
     JITTER,
     PAUSE_MAX_SECONDS,
     PAUSE_MIN_SECONDS,
+    PEER_WAIT_SECONDS,
     PROBE_WAIT_SECONDS,
     REFUSAL_PAUSE_MAX_SECONDS,
     REFUSALS_MAX,
@@ -350,3 +352,67 @@ def test_the_first_pause_is_the_ledger_s_own_first_wait() -> None:
     """What the breaker holds back for a hiccup comes no later than it would have come anyway."""
     assert PAUSE_MIN_SECONDS == DUE_MIN_SECONDS
     assert PROBE_WAIT_SECONDS <= DUE_MIN_SECONDS
+
+
+HEARD = Pause(name="fal", reason="provider_account_locked", seconds_left=20.0)
+
+
+def test_what_a_peer_has_found_is_not_tried_again(bench: Bench) -> None:
+    """Nothing is sent until the peer has had the time to probe, and to say what came of it; then
+    one submit is, if the peer has said nothing more."""
+    bench.guarded.breaker.hear(HEARD)
+    assert bench.state is State.OPEN
+    seconds = bench.seconds_until_probe()
+    least = HEARD.seconds_left + PEER_WAIT_SECONDS
+    assert least <= seconds <= least * (1 + JITTER) + 0.25
+    assert len(bench.provider.posts) == 1
+    assert not bench.is_held_back()
+
+
+def test_a_peers_longer_pause_is_heard_as_well(bench: Bench) -> None:
+    """As long as the peer finds the account locked, nobody else does."""
+    bench.guarded.breaker.hear(HEARD)
+    bench.clock.now += HEARD.seconds_left
+    bench.guarded.breaker.hear(HEARD)
+    assert bench.seconds_until_probe() >= HEARD.seconds_left + PEER_WAIT_SECONDS
+    assert bench.provider.posts == ["gen_1"]
+
+
+def test_who_has_found_out_itself_listens_to_nobody(bench: Bench) -> None:
+    """Its own pauses go on: two that waited for each other would wait for ever."""
+    bench.open()
+    own = bench.guarded.breaker.seconds_left()
+    bench.guarded.breaker.hear(HEARD)
+    assert bench.guarded.breaker.seconds_left() == own
+    assert bench.seconds_until_probe() <= PAUSE_MIN_SECONDS * (1 + JITTER) + 0.25
+
+
+def test_peers_are_told_what_is_certain(bench: Bench) -> None:
+    """A first refusal may have been meant for one job; one that follows upon it was of another
+    one's. What was only heard is never told on."""
+    assert bench.guarded.breaker.seen().state is State.CLOSED
+    bench.open()
+    seen = bench.guarded.breaker.seen()
+    assert (seen.state, seen.reason) == (State.OPEN, "provider_account_locked")
+    assert not seen.is_certain
+    assert bench.is_held_back()
+    bench.clock.now += 10.0
+    assert bench.guarded.breaker.seen().seconds_left == 0
+    bench.submit(LOCKED, "gen_2")
+    seen = bench.guarded.breaker.seen()
+    assert seen.is_certain
+    assert seen.seconds_left > PAUSE_MIN_SECONDS
+    assert (seen.for_seconds, seen.held_back) == (10.0, 1)
+
+
+def test_what_was_only_heard_is_not_told_on(bench: Bench) -> None:
+    """Also not when there have been pauses of its own shortly before."""
+    bench.open()
+    bench.clock.now += 10.0
+    bench.submit(LOCKED, "gen_2")
+    bench.clock.now += 10.0
+    bench.submit(None, "gen_3")
+    assert bench.state is State.CLOSED
+    bench.guarded.breaker.hear(HEARD)
+    assert bench.guarded.breaker.seen().state is State.OPEN
+    assert not bench.guarded.breaker.seen().is_certain

@@ -267,21 +267,22 @@ def _not_sent(context: Context, report: FailedReport) -> Outcome:
             reason=report.reason, retryable=report.retryable, private=context.command.private
         )
         return _end(context, ending)
-    if _out_of_patience(context, report):
+    patience = _patience_left(context, report)
+    if patience is not None and patience <= timedelta():
         return _end(context, GenerationFailed(reason=PROVIDER_DOWN, retryable=True))
     # A pause says itself how long it lasts; what comes after it need not wait for its sake.
     backoff = DUE_MIN_SECONDS * 2 ** min(max(state.tries - 1, 0), 5)
-    wait = max(report.retry_after_seconds or 0, min(backoff, DUE_MAX_SECONDS))
-    context.reschedule(state, timedelta(seconds=wait), to_fetch=False, fetches=0)
+    wait = timedelta(seconds=max(report.retry_after_seconds or 0, min(backoff, DUE_MAX_SECONDS)))
+    context.reschedule(state, min(wait, patience or wait), to_fetch=False, fetches=0)
     return context.done()
 
 
-def _out_of_patience(context: Context, report: FailedReport) -> bool:
-    """Whether nobody is to wait any longer for a provider that takes nothing, whoever asks."""
+def _patience_left(context: Context, report: FailedReport) -> timedelta | None:
+    """How long to wait yet for a provider that takes nothing, whoever asks; None: without end."""
     patience = context.command.patience
     if patience is None or report.reason not in PROVIDER_DOWN_REASONS:
-        return False
-    return context.draft.now - context.state.created_at >= patience
+        return None
+    return context.state.created_at + patience - context.draft.now
 
 
 def _cancelled(context: Context, report: CancelledReport) -> Outcome:

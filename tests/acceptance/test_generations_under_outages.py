@@ -72,9 +72,11 @@ def test_provider_account_is_locked(stack: Stack, customer: Customer) -> None:
         time.sleep(LOCKED_SECONDS)
         statuses = customer.statuses()
         assert {statuses[order.generation_id] for order in waiting} <= {"requested", "submitting"}
+        eventually(lambda: "provider_paused" in stack.concerns(), "an operator who is told")
     finally:
         refused = lock_account(stack.fal_url, locked=False) - refused_before
     customer.wait()
+    eventually(lambda: "provider_paused" not in stack.concerns(), "an operator who is relieved")
     log = check(stack, customer)
     # Whatever 16 threads and as many pulls had under way, then a probe for each growing pause.
     assert 0 < refused <= 2 * 16 + 4

@@ -14,7 +14,7 @@ import pytest
 
 from tests.fixtures.customer import Customer, Order
 from tests.fixtures.hand_worker import FAILED, REFUSED, SUCCEEDED, StackHand
-from tests.fixtures.live import expect
+from tests.fixtures.live import Caller, expect
 from tests.fixtures.stack import Stack, eventually
 
 pytestmark = pytest.mark.slow
@@ -225,6 +225,25 @@ def is_made(stack: Stack, request_id: str) -> bool:
         submit["request_id"] == request_id and submit["status"] == "COMPLETED"
         for submit in stack.submits()
     )
+
+
+def test_a_worker_compares_every_day_unasked(stack: Stack) -> None:
+    """Soon after its start it has compared the last day; there is nothing more to compare until the
+    next one, and a single report of it."""
+
+    def reported() -> list[Any]:
+        with Caller(stack.env["LEDGER_URL"], stack.env["LEDGER_OPERATE_KEY"]).http as http:
+            items = expect(200, http.get("/v1/reconciliations"))["items"]
+        return [day for day in items if day["report"] is not None]
+
+    eventually(reported, "a day that was compared")
+    (day,) = reported()
+    assert day["trouble"] is None
+    assert day["report"]["since"].startswith(day["day"])
+    assert day["report"]["findings"] == []
+    with Caller(stack.env["LEDGER_URL"], stack.env["LEDGER_WORK_KEY"]).http as http:
+        asked = http.post("/v1/work/reconciliations", json={"worker": "another one"})
+    assert expect(200, asked)["claim"] is None
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from contracts.client import LedgerRejected, WorkClient
+from contracts.presence import BreakerState
 from contracts.reconciling import (
     Drift,
     Finding,
@@ -22,8 +23,10 @@ from contracts.reconciling import (
     ReconciliationReportRequest,
     Report,
 )
+from job_worker.breaker import Breaker
 from job_worker.errands import Errands
-from job_worker.errors import SideUnreadable
+from job_worker.errors import ProviderRejected, SideUnreadable
+from job_worker.presence import Presence
 from ledger_service.api.failure_texts import KEYS
 from ledger_service.generations.endings import EndingCount
 from tests.fixtures.hand_worker import HandWorker
@@ -267,6 +270,24 @@ def test_peers_hear_of_what_is_certain_alone(own: LiveLedger) -> None:
     with own.database.connect() as connection:
         connection.execute("UPDATE ledger.presence SET seen_at = seen_at - interval '3 minutes'")
     assert say_present(own, "f") == []
+
+
+def test_a_worker_heeds_what_its_peers_have_found(own: LiveLedger) -> None:
+    """It says how it stands, hears in the answer, and sends nothing any more."""
+    say_present(own, "a", open_breaker(seconds_left=90))
+    breaker = Breaker("fal")
+
+    async def scenario() -> None:
+        async with WorkClient(own.url, own.worker.key or "", worker="heeding") as client:
+            for _ in range(2):
+                await Presence(client, {"fal": breaker}, lambda: (0, 0)).say()
+
+    asyncio.run(scenario())
+    seen = breaker.seen()
+    assert (seen.state, seen.reason) == (BreakerState.OPEN, "provider_account_locked")
+    assert seen.seconds_left > 90 - 10
+    with pytest.raises(ProviderRejected, match="provider_paused"):
+        breaker.admit()
 
 
 @pytest.fixture

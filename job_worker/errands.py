@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from contracts.client import LedgerRejected, LedgerUnavailable, WorkClient
+from contracts.problems import ProblemCode
 from contracts.reconciling import (
     TROUBLE_MAX_CHARACTERS,
     ReconciliationClaim,
@@ -103,24 +104,36 @@ class Errands:
             log.warning("%s was not compared: %s", claim.day, trouble)
         finally:
             keeper.cancel()
-        try:
-            await self._ledger.report_reconciliation(_report(claim, report, trouble))
-        except LedgerRejected as error:
-            # Somebody else has it by now, and reports in our place.
-            log.info("the report on %s was not taken: %s", claim.day, error.code)
+        await self._report(claim, report, trouble)
         return True
+
+    async def _report(
+        self, claim: ReconciliationClaim, report: Report | None, trouble: str | None
+    ) -> None:
+        try:
+            await self._ledger.report_reconciliation(_request(claim, report, trouble))
+        except LedgerRejected as error:
+            if error.code == ProblemCode.STALE_FENCE:
+                # Somebody else has it by now, and reports in our place.
+                log.info("the report on %s comes too late", claim.day)
+            elif report is None:
+                raise
+            else:  # too large, say: whoever is told of that can run the command
+                refused = f"the ledger refuses the report: {error.code}"
+                log.error("%s: %s", claim.day, refused)
+                await self._report(claim, None, refused)
 
     async def _keep_lease(self, claim: ReconciliationClaim) -> None:
         """Renew until cancelled. When that fails another may begin as well: the fence decides."""
         while True:
             await asyncio.sleep(claim.lease_seconds / 3)
             try:
-                await self._ledger.report_reconciliation(_report(claim))
+                await self._ledger.report_reconciliation(_request(claim))
             except (LedgerRejected, LedgerUnavailable) as error:
                 log.warning("cannot keep %s: %s", claim.day, error)
 
 
-def _report(
+def _request(
     claim: ReconciliationClaim, report: Report | None = None, trouble: str | None = None
 ) -> ReconciliationReportRequest:
     return ReconciliationReportRequest(

@@ -6,12 +6,16 @@ Most of it is set up once, and looked at once: figures are kept for a few second
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from msgspec.structs import replace
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from contracts.client import LedgerRejected, WorkClient
@@ -26,6 +30,7 @@ from contracts.reconciling import (
 from job_worker.breaker import Breaker
 from job_worker.errands import Errands
 from job_worker.errors import ProviderRejected, SideUnreadable
+from job_worker.metrics import Metrics, StateFigures
 from job_worker.presence import Presence
 from ledger_service.api.failure_texts import KEYS
 from ledger_service.generations.endings import EndingCount
@@ -360,6 +365,18 @@ def test_a_day_that_met_trouble_is_tried_again(unreported: LiveLedger) -> None:
     assert (day["trouble"], day["report"]["requests"]) == (None, 6)
 
 
+def test_a_report_that_is_refused_is_a_trouble(unreported: LiveLedger) -> None:
+    """One that is too large would else be made again and again, and nobody would know why."""
+
+    async def endless(claim: ReconciliationClaim) -> Report:
+        finding = replace(FINDING, examples=({"keys": ["holiday.mp4"] * 10_000},))
+        return replace(await found(claim), findings=(finding,))
+
+    assert errand(unreported, endless)
+    (day,) = expect(200, unreported.operator.get("/v1/reconciliations"))["items"]
+    assert day["trouble"] == "the ledger refuses the report: payload_too_large"
+
+
 def test_a_worker_that_lost_its_day_is_refused(unreported: LiveLedger) -> None:
     """It asks for another one, as if it had reported."""
 
@@ -379,3 +396,15 @@ def test_a_worker_that_lost_its_day_is_refused(unreported: LiveLedger) -> None:
 
     with pytest.raises(LedgerRejected, match="stale_fence"):
         asyncio.run(too_late())
+
+
+def test_the_guide_lists_every_figure(own: LiveLedger, looked: Looked) -> None:
+    """Those of the ledger and of the workers: no more, no fewer."""
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "operate.md"
+    tables = page.read_text().partition("## Figures")[2].partition("## Alarms")[0]
+    listed = set(re.findall(r"`(credit_ledger_\w+?)(?:_total)?`", tables))
+    served = own.holder_of(METRICS_TOKEN).get("/metrics").text
+    metrics = Metrics()
+    metrics.registry.register(StateFigures(lambda: [], lambda: (0, 0)))
+    text = served + generate_latest(metrics.registry).decode()
+    assert listed == {family.name for family in text_string_to_metric_families(text)}

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.slow
 DUE = load_statements("generations")["due"]
 CLOCKWORK = load_statements("clockwork")
 MEDIA = load_statements("media")
+FIGURES = load_statements("figures")
 MOST = 50
 FILL = """
     INSERT INTO ledger.jobs (owner, generation_id, model, status, created_at, due_at, deadline,
@@ -188,8 +189,9 @@ def test_finding_work_reads_a_stretch_of_the_index(
         (CLOCKWORK["expiring_holds"], "expires_at", "holds_expiring"),
         (CLOCKWORK["overdue"], "deadline", "jobs_deadline"),
         (MEDIA["due"], "due_at", "media_due"),
+        (FIGURES["due"], "due_at", "jobs_due"),
     ],
-    ids=["expiries", "holds", "deadlines", "media"],
+    ids=["expiries", "holds", "deadlines", "media", "figures"],
 )
 def test_what_is_due_is_a_condition_of_its_index(
     database: Database, query: str, column: str, index: str

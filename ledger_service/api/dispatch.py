@@ -62,9 +62,13 @@ class Dispatcher:
         self.gate = gate
         self._app = app
         self._elsewhere = traffic.meter("any", "elsewhere")
-        found = [
-            o for o in operations(controllers) if all(kind in _GROUPS for _, kind in o.parameters)
-        ]
+        declared = operations(controllers)
+        found = [o for o in declared if all(kind in _GROUPS for _, kind in o.parameters)]
+        self._left = {
+            (o.endpoint.method, o.path): traffic.meter(o.endpoint.method, o.path)
+            for o in declared
+            if o not in found
+        }
         methods = {operation.endpoint.method for operation in found}
         self._routes = {
             method: Routes([o for o in found if o.endpoint.method == method], traffic)
@@ -91,7 +95,9 @@ class Dispatcher:
 
         async def sending(message: Any) -> None:
             if message["type"] == "http.response.start":
-                self._elsewhere.note(message["status"], time.perf_counter() - started)
+                route: Any = (scope.get("method"), scope.get("path_template"))
+                meter = self._left.get(route, self._elsewhere)
+                meter.note(message["status"], time.perf_counter() - started)
             await send(message)
 
         await self._app(scope, receive, sending)

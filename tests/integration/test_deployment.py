@@ -52,7 +52,8 @@ FINDING = Finding(drift=Drift.FOREIGN_FILE, count=3, examples=({"key": "holiday.
 def own(postgres: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveLedger]:
     """A ledger of this module alone: its figures are of nobody else."""
     processes = Processes(tmp_path_factory.mktemp("deployment"))
-    live = serve(processes, postgres.new_database(TEMPLATE))
+    settings = {"PROVIDER_DOWN_REFUND_SECONDS": "0.001"}
+    live = serve(processes, postgres.new_database(TEMPLATE), **settings)
     yield live
     live.close()
     processes.end_all()
@@ -90,6 +91,8 @@ def looked(own: LiveLedger) -> Looked:
     say_present(own, "worker-2", {"name": "fal", "state": "closed"})
     errand(own, found)
     expect(404, own.caller.get("/v1/generations/gen_nobody"))
+    expect(404, own.caller.get("/nowhere/at/all"))
+    expect(404, own.nobody.post("/v1/webhooks/fal/gen_nobody/1/made-up", {}))
     return Looked(own)
 
 
@@ -190,6 +193,12 @@ def test_requests_and_batches_are_counted(looked: Looked) -> None:
     assert samples[sample_of("http_request_seconds_bucket", **route, le="+Inf")] == 4
     missing = {"method": "GET", "route": "/v1/generations/{generation_id}", "class": "4xx"}
     assert samples[sample_of("http_requests_total", **missing)] == 1
+    elsewhere = {"method": "any", "route": "elsewhere", "class": "4xx"}
+    assert samples[sample_of("http_requests_total", **elsewhere)] == 1
+    webhook = "/v1/webhooks/fal/{generation_id}/{attempt}/{token}"
+    hinted = {"method": "POST", "route": webhook, "class": "4xx"}
+    assert samples[sample_of("http_requests_total", **hinted)] == 1
+    assert samples[sample_of("webhooks_total", result="unknown_address")] == 1
     written = [n for (name, labels), n in samples.items()
                if name == "engine_batches_total" and ("outcome", "appended") in labels]  # fmt: skip
     assert sum(written) >= 8
@@ -257,6 +266,19 @@ def test_a_days_drift_is_seen_by_the_operator(own: LiveLedger, looked: Looked) -
     assert day["report"]["findings"][0]["examples"] == [{"key": "holiday.mp4"}]
     assert expect(200, own.operator.get("/v1/reconciliations", before=day["day"]))["items"] == []
     assert "disagree on " + day["day"] + ": 3 foreign_file" in own.process.text()
+
+
+def test_nobody_is_kept_waiting_for_a_locked_provider(own: LiveLedger, looked: Looked) -> None:
+    """Where the operator has set a bound: refunded when it has passed, long before the deadline."""
+    generation_id = order(own)
+    hand = HandWorker(own.worker)
+    held_back = {"type": "failed", "reason": "provider_paused", "sent": False, "retryable": True}
+    assert expect(200, hand.report(hand.claim(generation_id), held_back))["accepted"]
+    generation = expect(200, own.caller.get(f"/v1/generations/{generation_id}"))
+    assert generation["status"] == "failed"
+    assert generation["failure"]["reason"] == "provider_down"
+    assert generation["failure"]["message_key"] == "failure.provider_closed"
+    assert own.caller.balance(generation["account_id"])["posted"] == 100
 
 
 def test_peers_hear_of_what_is_certain_alone(own: LiveLedger) -> None:

@@ -36,7 +36,7 @@ class MetricsController(Controller):
         has the token of the setting `METRICS_TOKEN`; without that setting there are none. It
         depends on no API key, so that it answers without the database as well."""
         services = call.services
-        _expect_token(services.settings.metrics_token.encode(), call.headers.get(b"authorization"))
+        expect_token(services.settings.metrics_token.encode(), call.headers.get(b"authorization"))
         with suppress(Unavailable):  # the figures say themselves that there is no database
             await services.figures.read()
         # In a thread: it is milliseconds of text, and whoever spends meanwhile comes first.
@@ -44,7 +44,8 @@ class MetricsController(Controller):
         return HttpReply(text, 200, _TEXT)
 
 
-def _expect_token(token: bytes, authorization: bytes | None) -> None:
+def expect_token(token: bytes, authorization: bytes | None) -> None:
+    """Raises `Rejected`: unauthenticated, or, where there is no token at all, not found."""
     if not token:
         raise Rejected(ProblemCode.NOT_FOUND)
     if not hmac.compare_digest(_SCHEME + token, authorization or b""):

@@ -6,9 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from contracts.problems import ProblemCode
 from job_worker.errors import BadSettings
 from job_worker.settings import read_settings as read_worker_settings
-from ledger_service.errors import RefusedToStart
+from ledger_service.api.metrics import expect_token
+from ledger_service.errors import RefusedToStart, Rejected
 from ledger_service.settings import read_settings
 
 NEEDED = {"DATABASE_URL": "postgresql://nowhere/ledger"}
@@ -37,6 +39,14 @@ def test_unless_it_is_said_otherwise_there_are_no_figures_and_deadlines_decide()
     assert settings.provider_patience is None
     patient = read_settings({**NEEDED, "PROVIDER_DOWN_REFUND_SECONDS": "90"})
     assert patient.provider_patience == timedelta(seconds=90)
+
+
+@pytest.mark.parametrize("authorization", [None, b"", b"Bearer ", b"Bearer x"])
+def test_without_a_token_there_are_no_figures(authorization: bytes | None) -> None:
+    """Also for who sends none."""
+    with pytest.raises(Rejected) as rejected:
+        expect_token(b"", authorization)
+    assert rejected.value.code is ProblemCode.NOT_FOUND
 
 
 def test_a_worker_compares_only_with_keys_to_the_log() -> None:

@@ -49,6 +49,11 @@ DUE_MIN_SECONDS: Final = 2.0
 DUE_MAX_SECONDS: Final = 60.0
 """The next look at a running generation comes after a quarter of its age, within these bounds."""
 ASSET_MAX_BYTES: Final = 2 * 1024**3
+STORE_WINDOW_SECONDS: Final = 300.0
+"""How long after a fetch was claimed its worker may still begin to store a file."""
+LEFTOVERS_AFTER_SECONDS: Final = 900.0
+"""How long after a generation's end files that are no result of it are looked for. The end comes
+after the last claim, so nothing more is begun by then, and the largest upload has ended."""
 HOLD_TTL_DEFAULT_SECONDS: Final = 900
 HOLD_TTL_MAX_SECONDS: Final = 7 * 86_400
 """How long a hold may last, counted from when it is placed or extended."""

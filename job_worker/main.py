@@ -121,7 +121,7 @@ class Steps:
             case Step.POLL:
                 return poll(claim, provider)
             case Step.FETCH:
-                return fetch(claim, provider, self._media)
+                return fetch(claim, provider, self._media, held.asked_at)
 
     def forget(self, forgetting: Forgetting) -> Awaitable[ForgettingReport]:
         """Have the provider forget, if it can."""

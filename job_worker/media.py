@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ipaddress
+import math
 import tempfile
+import time
 from typing import IO, Any, Final
 from urllib.parse import urlsplit
 
@@ -84,8 +86,13 @@ class MediaStore:
         """Close every connection."""
         await self._client.aclose()
 
-    async def copy(self, url: str, asset_key: str, output: str) -> Asset:
+    async def copy(
+        self, url: str, asset_key: str, output: str, store_before: float = math.inf
+    ) -> Asset:
         """Copy the asset and describe the copy; repeating it is harmless.
+
+        Past `store_before` (monotonic, seconds) nothing is stored any more: whoever tidies up
+        behind a generation that has ended must come later than the last of its files.
 
         The key is `asset_key` plus the content's own digest: the same asset is stored in the same
         place however often it is copied, and no copy ever replaces another asset.
@@ -98,6 +105,8 @@ class MediaStore:
                 except TimeoutError:
                     raise ProviderUnavailable("media_timeout") from None
                 asset = _describe(spool, size_bytes, sha256, asset_key, output)
+                if time.monotonic() >= store_before:
+                    raise ProviderUnavailable("media_too_late")
                 await self._put(asset, spool)
                 return asset
 

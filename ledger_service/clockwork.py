@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import psycopg
 
+from contracts.limits import LEFTOVERS_AFTER_SECONDS
 from ledger_service.api.failure_texts import KEYS
 from ledger_service.domain.commands import BookExpiry, Command, EndOverdue, ExpireHold
 from ledger_service.domain.generation.state import LOW_WAITS_MAX
@@ -25,10 +26,11 @@ from ledger_service.errors import LedgerError
 from ledger_service.generations.doorbell import BACKLOG_MAX, Doorbell
 from ledger_service.generations.endings import EndingCount
 from ledger_service.generations.forgetting import note_forgettings
+from ledger_service.media.caretaker import Caretaker
 from ledger_service.media.library import MediaLibrary
 from ledger_service.media.removal import MediaRemoval
 from ledger_service.projections.feeder import Feeder
-from ledger_service.store.link import watched
+from ledger_service.store.link import connect
 from ledger_service.store.statements import load_statements
 
 ROLE: Final = "clockwork"
@@ -38,6 +40,7 @@ TICK_SECONDS: Final = 0.25
 RINGS_PER_TICK: Final = 500
 COMMANDS_PER_TICK: Final = 200
 HOLDS_PER_TICK: Final = 2_000
+LEFTOVERS_AFTER: Final = timedelta(seconds=LEFTOVERS_AFTER_SECONDS)
 _RETRY_SECONDS: Final = 1.0
 
 Connection = psycopg.AsyncConnection[Any]
@@ -57,6 +60,7 @@ class Clockwork:
         doorbell: Doorbell,
         library: MediaLibrary,
         grace: timedelta,
+        leftovers_after: timedelta = LEFTOVERS_AFTER,
     ) -> None:
         self._database_url = database_url
         self._engine = engine
@@ -65,14 +69,15 @@ class Clockwork:
         self._holder = secrets.token_hex(8)
         self._epoch: int | None = None
         self._projections = Feeder(database_url)
-        media = MediaRemoval(library.remove, self._submit)
+        removal = MediaRemoval(library, self._submit, leftovers_after)
+        self._caretaker = Caretaker(database_url, removal)
         self._timetable: list[tuple[float, Work]] = [
             (0.25, self._ring_due_jobs),
             (0.5, self._book_expiries),
             (0.5, self._expire_holds),
             (1.0, self._end_overdue_jobs),
             (0.25, self._feed_projections),
-            (1.0, media.turn),
+            (1.0, self._care_for_storage),
             (1.0, note_forgettings),
             (1.0, EndingCount(frozenset(KEYS)).turn),
             (60.0, self._forget),
@@ -88,15 +93,10 @@ class Clockwork:
                 _log.warning("the database does not answer: %s", type(error).__name__)
                 await _sleep(stop, _RETRY_SECONDS)
         await self._projections.stop()
+        await self._caretaker.stop()
 
     async def _run_connected(self, stop: asyncio.Event) -> None:
-        connection = await psycopg.AsyncConnection.connect(
-            watched(self._database_url),
-            autocommit=True,
-            cursor_factory=psycopg.AsyncRawCursor,
-            options="-c statement_timeout=5s -c lock_timeout=1s",
-        )
-        async with connection:
+        async with await connect(self._database_url) as connection:
             await self._keep_time(connection, stop)
             await self._step_down(connection)
 
@@ -173,8 +173,12 @@ class Clockwork:
         """It has a connection and a thread of its own: nobody here waits for it."""
         self._projections.feed()
 
-    async def _submit(self, commands: Sequence[Command]) -> None:
-        """What fails now is found due again at the next tick."""
+    async def _care_for_storage(self, _: Connection) -> None:
+        """Likewise: a storage may be far away."""
+        self._caretaker.begin()
+
+    async def _submit(self, commands: Sequence[Command]) -> bool:
+        """Whether all went through; what fails now is found due again at the next tick."""
         outcomes = await asyncio.gather(
             *[self._engine.submit(_submission(command)) for command in commands],
             return_exceptions=True,
@@ -184,6 +188,7 @@ class Clockwork:
                 _log.warning("%s: %s", type(command).__name__, type(outcome).__name__)
             elif isinstance(outcome, BaseException):
                 raise outcome
+        return not any(isinstance(outcome, LedgerError) for outcome in outcomes)
 
 
 def _submission(command: Command) -> Submission:

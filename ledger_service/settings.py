@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from contracts.limits import QUOTE_SECONDS
+from contracts.limits import LEFTOVERS_AFTER_SECONDS, QUOTE_SECONDS
 from ledger_service.errors import RefusedToStart
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -39,6 +39,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     `metrics_token` opens /metrics, which does not exist without it. A generation
     that a provider which takes nothing of us has kept waiting for `provider_down_refund_seconds` is
     refunded; without that setting it waits up to its deadline.
+    `leftovers_after_seconds` after the end of a generation, files that are no result of it go: no
+    worker may still be storing one by then, so only tests have reason to shorten it.
     """
 
     database_url: str
@@ -61,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     ledger_port: Port = 8080
     generation_deadline_seconds: Seconds | None = None
     deadline_grace_seconds: Seconds = 3600
+    leftovers_after_seconds: Seconds = LEFTOVERS_AFTER_SECONDS
     quote_seconds: Seconds = QUOTE_SECONDS
     metrics_token: MetricsToken = ""
     provider_down_refund_seconds: Seconds | None = None

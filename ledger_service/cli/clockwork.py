@@ -42,10 +42,12 @@ async def _run(settings: Settings) -> None:
     doorbell = Doorbell(settings.valkey_url)
     library = MediaLibrary(settings.storage_url, Signer(settings.signing_secret()))
     grace = timedelta(seconds=settings.deadline_grace_seconds)
+    leftovers_after = timedelta(seconds=settings.leftovers_after_seconds)
+    clockwork = Clockwork(settings.database_url, engine, doorbell, library, grace, leftovers_after)
     await engine.start()
     doorbell.start()
     try:
-        await Clockwork(settings.database_url, engine, doorbell, library, grace).run(stop)
+        await clockwork.run(stop)
     finally:
         doorbell.stop()
         await engine.stop()

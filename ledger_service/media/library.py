@@ -6,9 +6,11 @@ holds a link that it signed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -46,17 +48,23 @@ class MediaLibrary:
 
     def __init__(self, storage_url: str, signer: Signer) -> None:
         self._signer = signer
-        self._is_local = storage_url.startswith("file://")
+        self._root: Path | None = None
         self._store: Any = None
-        if self._is_local:
-            self._store = LocalStore(storage_url.removeprefix("file://"), mkdir=True)
+        if storage_url.startswith("file://"):
+            self._root = Path(storage_url.removeprefix("file://"))
+            self._store = LocalStore(self._root, mkdir=True)
         elif storage_url:
             self._store = from_url(storage_url)
+
+    @property
+    def has_storage(self) -> bool:
+        """Whether there is a storage at all."""
+        return self._store is not None
 
     async def link(self, key: str, base_url: str) -> Link:
         """A fresh link; `base_url` is how the caller reached the ledger."""
         expires_at = datetime.now(UTC).replace(microsecond=0) + LINK_LIFE
-        if self._store is not None and not self._is_local:
+        if self._store is not None and self._root is None:
             url = await obstore.sign_async(self._store, "GET", key, LINK_LIFE)
             return Link(url, expires_at)
         expires = int(expires_at.timestamp())
@@ -72,7 +80,7 @@ class MediaLibrary:
         is gone; all of them look the same.
         """
         is_genuine = self._signer.is_genuine(signature, PURPOSE, key, expires)
-        if not self._is_local or not is_genuine or expires < datetime.now(UTC).timestamp():
+        if self._root is None or not is_genuine or expires < datetime.now(UTC).timestamp():
             raise Rejected(ProblemCode.NOT_FOUND)
         try:
             meta = await obstore.head_async(self._store, key)
@@ -90,12 +98,29 @@ class MediaLibrary:
             with suppress(FileNotFoundError):
                 await obstore.delete_async(self._store, key)
 
+    async def remove_others(self, folder: str, kept: Collection[str]) -> None:
+        """Remove every file below a folder whose key is not `kept`, half-written ones included."""
+        if self._root is not None:
+            await asyncio.to_thread(_clear, self._root, folder, kept)
+            return
+        async for some in obstore.list(self._store, folder):
+            await self.remove([file["path"] for file in some if file["path"] not in kept])
+
     async def _pieces(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
         while start < end:
             stop = min(start + PIECE_BYTES, end)
             piece = await obstore.get_range_async(self._store, key, start=start, end=stop)
             yield bytes(piece)
             start = stop
+
+
+def _clear(root: Path, folder: str, kept: Collection[str]) -> None:
+    """Listed by hand: the store does not show what a writer that was killed had begun."""
+    for path in (root / folder).glob("*"):
+        if f"{folder}/{path.name}" not in kept:
+            path.unlink(missing_ok=True)
+    with suppress(OSError):  # not there, or not empty
+        (root / folder).rmdir()
 
 
 def _bounds(wanted: tuple[int | None, int | None] | None, size: int) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from contracts.client import LedgerRejected, WorkClient
+from contracts.jobs import ReportEvent
 from contracts.presence import BreakerState
 from contracts.reconciling import (
     Drift,
@@ -28,6 +29,8 @@ from contracts.reconciling import (
     Report,
 )
 from job_worker.breaker import Breaker
+from job_worker.carrying import Carrier, Held
+from job_worker.crew import Crew
 from job_worker.errands import Errands
 from job_worker.errors import ProviderRejected, SideUnreadable
 from job_worker.metrics import Metrics, StateFigures
@@ -299,6 +302,15 @@ def test_peers_hear_of_what_is_certain_alone(own: LiveLedger) -> None:
     assert say_present(own, "f") == []
 
 
+def idle_crew(client: WorkClient) -> Crew:
+    """A worker's crew that carries nothing."""
+
+    async def perform(held: Held) -> ReportEvent:
+        raise AssertionError(held)
+
+    return Crew(Carrier(client, perform), places=4)
+
+
 def test_a_worker_heeds_what_its_peers_have_found(own: LiveLedger) -> None:
     """It says how it stands, hears in the answer, and sends nothing any more."""
     say_present(own, "a", open_breaker(seconds_left=90))
@@ -307,7 +319,7 @@ def test_a_worker_heeds_what_its_peers_have_found(own: LiveLedger) -> None:
     async def scenario() -> None:
         async with WorkClient(own.url, own.worker.key or "", worker="heeding") as client:
             for _ in range(2):
-                await Presence(client, {"fal": breaker}, lambda: (0, 0)).say()
+                await Presence(client, {"fal": breaker}, idle_crew(client)).say()
 
     asyncio.run(scenario())
     seen = breaker.seen()
@@ -427,6 +439,7 @@ def test_the_guide_lists_every_figure(own: LiveLedger, looked: Looked) -> None:
     listed = set(re.findall(r"`(credit_ledger_\w+?)(?:_total)?`", tables))
     served = own.holder_of(METRICS_TOKEN).get("/metrics").text
     metrics = Metrics()
-    metrics.registry.register(StateFigures(lambda: [], lambda: (0, 0)))
+    crew = idle_crew(WorkClient(own.url, "", worker="w"))
+    metrics.registry.register(StateFigures(lambda: [], crew))
     text = served + generate_latest(metrics.registry).decode()
     assert listed == {family.name for family in text_string_to_metric_families(text)}

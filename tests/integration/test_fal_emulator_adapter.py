@@ -198,7 +198,7 @@ async def carry(claim: Claim, provider: FalQueue, media: MediaStore) -> Carried:
             report = await find(claim, provider)
         elif isinstance(report, RunningReport) and report.completed:
             claim = msgspec.structs.replace(claim, fetches=fetches)
-            report = await fetch(claim, provider, media)
+            report = await fetch(claim, provider, media, time.monotonic())
             fetches += 1
         else:
             report = await poll(claim, provider)

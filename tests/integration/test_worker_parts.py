@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -224,11 +225,13 @@ def media_server(paths: dict[str, tuple[int, dict[str, str], bytes]]) -> Iterato
         yield host
 
 
-async def copy(folder: Path, host: str, path: str, output: str = "video") -> Any:
+async def copy(
+    folder: Path, host: str, path: str, output: str = "video", store_before: float = math.inf
+) -> Any:
     """Copy one asset from the server into `folder`."""
     store = MediaStore(f"file://{folder}", MediaHosts((host,)))
     try:
-        return await store.copy(f"http://{host}{path}", "demo/gen_1", output)
+        return await store.copy(f"http://{host}{path}", "demo/gen_1", output, store_before)
     finally:
         await store.close()
 
@@ -287,6 +290,17 @@ def test_what_may_be_had_later_is_not_final(case: str, tmp_path: Path) -> None:
         asyncio.run(copy(tmp_path, host, "/x"))
     assert caught.value.reason == reason
     assert stored_files(tmp_path) == []
+
+
+def test_nothing_is_stored_when_its_time_has_passed(tmp_path: Path) -> None:
+    """Who tidies up behind an ended generation is never followed by one more file."""
+    with media_server({"/a": (200, {}, VIDEO)}) as host:
+        with pytest.raises(ProviderUnavailable) as caught:
+            asyncio.run(copy(tmp_path, host, "/a", store_before=time.monotonic()))
+        assert caught.value.reason == "media_too_late"
+        assert stored_files(tmp_path) == []
+        asyncio.run(copy(tmp_path, host, "/a", store_before=time.monotonic() + 60))
+    assert len(stored_files(tmp_path)) == 1
 
 
 def test_our_own_storage_failing_is_no_verdict(tmp_path: Path) -> None:

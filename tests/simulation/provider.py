@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable
 from random import Random
@@ -225,7 +226,9 @@ class ScriptedMedia(MediaStore):
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
 
-    async def copy(self, url: str, asset_key: str, kind: str) -> Asset:
+    async def copy(
+        self, url: str, asset_key: str, kind: str, store_before: float = math.inf
+    ) -> Asset:
         """Copy an asset; a slow copy outlasts leases and needs renewals."""
         strikes = self._provider.faults.strikes
         await self._provider.pause(*((4.0, 60.0) if strikes("media_slow") else (0.02, 1.0)))

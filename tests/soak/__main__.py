@@ -66,11 +66,8 @@ def _print(outcome: Outcome) -> None:
     print(f"{sum(outcome.faults.values())} faults: {_counts(outcome.faults)}")
     print(
         f"{outcome.attempts:,} attempts, {outcome.jobs:,} jobs at the provider,"
-        f" {outcome.refunds:,} refunds, {outcome.files:,} files,"
-        f" {len(outcome.orphans)} of them of no use to anybody"
+        f" {outcome.refunds:,} refunds, {outcome.files:,} files"
     )
-    for orphan in outcome.orphans[:SHOWN]:
-        print(f"  of no use: {orphan}")
     for finding in outcome.findings[:SHOWN]:
         print(f"FINDING: {finding}")
 

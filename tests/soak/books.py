@@ -15,10 +15,12 @@ from contracts.api.generations import FINAL_STATUSES
 from tests.fixtures.checker import ENDING_TOPICS
 from tests.fixtures.stack import Stack
 
-_UNDONE: Final = """SELECT last - position + (SELECT count(*) FROM ledger.media
-        WHERE due_at IS NOT NULL AND asset_keys <> '{}')
+_UNDONE: Final = """SELECT last - position
+        + (SELECT count(*) FROM ledger.media WHERE due_at IS NOT NULL AND asset_keys <> '{}')
+        + (SELECT count(*) FROM ledger.media_leftovers)
     FROM ledger.logs, ledger.projections WHERE log = 'main' AND name = 'media'"""
-"""Events that the follower of media has not read, and removals that are due."""
+"""Events that the follower of media has not read, removals that are due, and folders of the
+storage that are to be looked at for what dead workers left."""
 
 
 class Life(msgspec.Struct, kw_only=True):

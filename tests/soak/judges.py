@@ -88,7 +88,9 @@ def _storage(books: Books) -> Iterator[str]:
     for place in books.files:
         if place.parts[0] not in books.lives:
             yield f"{place} belongs to no generation"
-        elif str(place) in promised and promised[str(place)][1].is_removed:
+        elif str(place) not in promised:
+            yield f"{place} is left over: {books.lives[place.parts[0]].ending}"
+        elif promised[str(place)][1].is_removed:
             yield f"{place} should be removed"
     stored = {str(place): path for place, path in books.files.items()}
     for asset_key, (sha256, life) in promised.items():
@@ -106,9 +108,3 @@ def replay(stack: Stack) -> Iterator[str]:
         check_replay(stack)
     except AssertionError as difference:
         yield f"the replay differs: {difference}"
-
-
-def orphans(books: Books) -> list[str]:
-    """Files of a generation that promised none of them: copies whose report came too late."""
-    promised = {asset["key"] for life in books.lives.values() for asset in life.assets}
-    return [str(place) for place in books.files if str(place) not in promised]

@@ -30,7 +30,8 @@ LATE_SECONDS: Final = 60.0
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How large a soak is. The seed decides all but the timing.
 
-    `pause_seconds`: between two moves of one customer; `calm_seconds`: between two faults.
+    `pause_seconds`: between two moves of one customer; `calm_seconds`: between two faults;
+    `leftovers_seconds`: no worker is frozen for longer, so none stores a file after it.
     """
 
     seed: int
@@ -40,6 +41,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     calm_seconds: float = 5.0
     deadline_seconds: int = 60
     grace_seconds: int = 5
+    leftovers_seconds: float = 10.0
     chaos_rate: float = 0.3
 
 
@@ -47,7 +49,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What came of it: figures for a reader, and findings, which should be none."""
 
     findings: list[str]
-    orphans: list[str]
     seconds: float
     endings: Counter[str]
     reasons: Counter[str]
@@ -91,6 +92,7 @@ def _running(plan: Plan, folder: Path) -> Iterator[Stack]:
         fal=options,
         deadline_seconds=plan.deadline_seconds,
         grace_seconds=plan.grace_seconds,
+        leftovers_seconds=plan.leftovers_seconds,
     )
     try:
         yield stack
@@ -127,8 +129,8 @@ def _trouble(stack: Stack, plan: Plan, shoppers: list[Shopper], progress: Progre
 
 
 def _wait(stack: Stack, plan: Plan) -> None:
-    """Until every generation has ended and everything that was deleted is gone."""
-    last = plan.deadline_seconds + plan.grace_seconds + LATE_SECONDS
+    """Until every generation has ended and every file that is of no use is gone."""
+    last = plan.deadline_seconds + plan.grace_seconds + plan.leftovers_seconds + LATE_SECONDS
     # The judges say what is left, if anything is.
     with suppress(TimeoutError):
         wait_until(lambda: is_quiet(stack), last, "the end of everything")
@@ -143,7 +145,6 @@ def _outcome(
         answers += shopper.answers
     return Outcome(
         findings=found,
-        orphans=judges.orphans(books),
         seconds=seconds,
         endings=Counter(life.ending for life in lives),
         reasons=Counter(life.reason for life in lives if life.reason),

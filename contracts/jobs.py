@@ -134,6 +134,16 @@ class WorkModelsReply(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[WorkModel, ...]
 
 
+class Thumbnail(msgspec.Struct, frozen=True, kw_only=True):
+    """A small still of an asset, stored beside it; sizes in pixels."""
+
+    key: Text
+    content_type: ShortText
+    size_bytes: Annotated[int, msgspec.Meta(ge=1, le=ASSET_MAX_BYTES)]
+    width: Count
+    height: Count
+
+
 class Asset(msgspec.Struct, frozen=True, kw_only=True):
     """A verified copy of the provider's asset in our storage."""
 
@@ -144,6 +154,13 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
     duration_seconds: Annotated[float, msgspec.Meta(ge=0)] | None = None
     width: Count | None = None
     height: Count | None = None
+    # Unset rather than null: what was stored before there were any reads and writes as it was.
+    thumbnail: Thumbnail | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Of every file that is kept of it."""
+        return (self.key,) if self.thumbnail is msgspec.UNSET else (self.key, self.thumbnail.key)
 
 
 class _Report(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):

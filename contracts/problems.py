@@ -54,6 +54,7 @@ class ProblemCode(enum.StrEnum):
     LIMIT_REACHED = "limit_reached"
     PAYLOAD_TOO_LARGE = "payload_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    RANGE_NOT_SATISFIABLE = "range_not_satisfiable"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
     CONTENT_REFUSED = "content_refused"
     RATE_LIMITED = "rate_limited"

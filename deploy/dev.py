@@ -25,7 +25,7 @@ REQUIREMENTS = ROOT / "deploy" / "requirements"
 VENV = ROOT / ".venv"
 TOOLS = ROOT / ".tools"
 PYTHON = VENV / "bin" / "python"
-SETS = ("run", "dev", "bench")
+SETS = ("run", "run-thumbnails", "dev", "bench")
 OLDEST_PYTHON = (3, 11)
 _MINOR = sys.version_info[:2]
 
@@ -143,13 +143,13 @@ def setup(args: list[str]) -> None:
 
 def start(args: list[str]) -> None:
     """Become the launcher: it serves until Ctrl-C."""
-    ensure_environment("run")
+    ensure_environment(_to_run())
     become("-m", "deploy.run", *args)
 
 
 def demo(args: list[str]) -> None:
     """Become the launcher for one run of the scenario."""
-    ensure_environment("run")
+    ensure_environment(_to_run())
     become("-m", "deploy.run", "--demo-once", *args)
 
 
@@ -285,6 +285,11 @@ def step(name: str, *arguments: str, **env: str) -> None:
 def become(*arguments: str) -> NoReturn:
     """Turn into Python of the environment, so that signals reach it and nobody else."""
     os.execv(PYTHON, (str(PYTHON), *arguments))
+
+
+def _to_run() -> str:
+    """What the services need here: an extra is large, and installed for those who ask for it."""
+    return "run-thumbnails" if os.environ.get("THUMBNAILS") == "1" else "run"
 
 
 def _on_all_cores() -> tuple[str, ...]:

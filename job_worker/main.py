@@ -45,6 +45,7 @@ from job_worker.steps.find import find
 from job_worker.steps.forget import forget
 from job_worker.steps.poll import poll
 from job_worker.steps.submit import submit
+from job_worker.thumbnails import Thumbnailer
 
 log: Final = logging.getLogger(__name__)
 
@@ -142,7 +143,9 @@ def make_steps(settings: Settings, metrics: Metrics | None = None) -> Steps:
     """The steps at the providers of `PROVIDERS`; media may come from the hosts of any of them."""
     providers = {name: make(settings) for name, make in PROVIDERS.items()}
     hosts = tuple(host for provider in providers.values() for host in provider.media_hosts)
-    return Steps(providers, MediaStore(settings.storage_url, MediaHosts(hosts)), metrics)
+    thumbnailer = Thumbnailer() if settings.thumbnails else None
+    media = MediaStore(settings.storage_url, MediaHosts(hosts), thumbnailer)
+    return Steps(providers, media, metrics)
 
 
 class WorkerProcess:

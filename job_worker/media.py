@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import ipaddress
+import logging
 import math
 import tempfile
 import time
@@ -19,12 +21,17 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 import obstore
+from msgspec.structs import replace
 from obstore.store import LocalStore, from_url
 
-from contracts.jobs import Asset
+from contracts.jobs import Asset, Thumbnail
 from contracts.limits import ASSET_MAX_BYTES
+from contracts.media_types import HEAD_BYTES, JPEG, MediaType, sniff
 from job_worker.errors import ProviderRejected, ProviderUnavailable
-from job_worker.media_types import DamagedMedia, measure, sniff
+from job_worker.measuring import DamagedMedia, measure
+from job_worker.thumbnails import Thumbnailer
+
+log: Final = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_SECONDS: Final = 3.0
 STALL_TIMEOUT_SECONDS: Final = 10.0
@@ -69,7 +76,10 @@ class MediaStore:
     and `ProviderUnavailable` when another try may do better, our own storage's trouble included.
     """
 
-    def __init__(self, storage_url: str, hosts: MediaHosts) -> None:
+    def __init__(
+        self, storage_url: str, hosts: MediaHosts, thumbnailer: Thumbnailer | None = None
+    ) -> None:
+        self._thumbnailer = thumbnailer
         self._hosts = hosts
         self._store = open_store(storage_url, mkdir=True)
         self._copies = asyncio.Semaphore(COPIES_MAX)
@@ -104,10 +114,13 @@ class MediaStore:
                         sha256, size_bytes = await self._download(url, spool)
                 except TimeoutError:
                     raise ProviderUnavailable("media_timeout") from None
-                asset = _describe(spool, size_bytes, sha256, asset_key, output)
-                if time.monotonic() >= store_before:
-                    raise ProviderUnavailable("media_too_late")
-                await self._put(asset, spool)
+                media_type = _recognise(spool, output)
+                asset = _describe(spool, media_type, size_bytes, sha256, asset_key)
+                await self._put(asset.key, media_type, spool, store_before)
+                if self._thumbnailer is not None:
+                    spool.rollover()
+                    still = await self._thumbnailer.make(spool, media_type)
+                    asset = await self._with_thumbnail(asset, still, store_before)
                 return asset
 
     async def _download(self, url: str, spool: IO[bytes]) -> tuple[str, int]:
@@ -125,15 +138,41 @@ class MediaStore:
                 raise ProviderUnavailable(f"media_{type(error).__name__}") from None
         raise ProviderRejected("media_refused")
 
-    async def _put(self, asset: Asset, spool: IO[bytes]) -> None:
+    async def _with_thumbnail(
+        self, asset: Asset, still: bytes | None, store_before: float
+    ) -> Asset:
+        """The asset with its still beside it; without, when that cannot be."""
+        if still is None:
+            return asset
+        key = f"{asset.key.rpartition('.')[0]}-small{JPEG.extension}"
+        try:
+            size = measure(io.BytesIO(still), JPEG, len(still))
+            await self._put(key, JPEG, io.BytesIO(still), store_before)
+        except (DamagedMedia, ProviderUnavailable) as error:
+            log.warning("no thumbnail: %s", error)
+            return asset
+        thumbnail = Thumbnail(
+            key=key,
+            content_type=JPEG.content_type,
+            size_bytes=len(still),
+            width=size.width or 0,
+            height=size.height or 0,
+        )
+        return replace(asset, thumbnail=thumbnail)
+
+    async def _put(
+        self, key: str, media_type: MediaType, file: IO[bytes], store_before: float
+    ) -> None:
+        if time.monotonic() >= store_before:
+            raise ProviderUnavailable("media_too_late")
         attributes: dict[str, Any] = {}
         if not isinstance(self._store, LocalStore):
-            attributes = {"attributes": {"Content-Type": asset.content_type}}
-        spool.seek(0)
+            attributes = {"attributes": {"Content-Type": media_type.content_type}}
+        file.seek(0)
         try:
             # In a thread, from a file: obstore's own uploads of an async iterator have been seen
             # to abort the interpreter at exit.
-            await asyncio.to_thread(obstore.put, self._store, asset.key, spool, **attributes)
+            await asyncio.to_thread(obstore.put, self._store, key, file, **attributes)
         except (OSError, ValueError, obstore.exceptions.BaseError) as error:
             raise ProviderUnavailable(f"storage_{type(error).__name__}") from None
 
@@ -149,11 +188,17 @@ async def _drain(response: httpx.Response, spool: IO[bytes]) -> tuple[str, int]:
     return digest.hexdigest(), size_bytes
 
 
-def _describe(spool: IO[bytes], size_bytes: int, sha256: str, asset_key: str, output: str) -> Asset:
+def _recognise(spool: IO[bytes], output: str) -> MediaType:
     spool.seek(0)
-    media_type = sniff(spool.read(64))
+    media_type = sniff(spool.read(HEAD_BYTES))
     if media_type is None or media_type.output != output:
         raise ProviderRejected("media_invalid", retryable=True)
+    return media_type
+
+
+def _describe(
+    spool: IO[bytes], media_type: MediaType, size_bytes: int, sha256: str, asset_key: str
+) -> Asset:
     try:
         measures = measure(spool, media_type, size_bytes)
     except DamagedMedia:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "FAL_API_URL": "fal's platform API (https://api.fal.ai/v1)",
     "FAL_MEDIA_HOSTS": "hosts that media may come from (fal.media,*.fal.media)",
     "PROVIDER_LISTING_COMPLETE": "1: a submit that the listing lacks was never accepted (0)",
+    "THUMBNAILS": "1: store a still of each result; needs the extra `thumbnails` (0)",
     "WORKER_PLACES": f"generations carried at once in one process ({PLACES_DEFAULT})",
     "WORKER_PROCESSES": f"processes ({PROCESSES_DEFAULT})",
     "WORKER_METRICS_PORT": "where the first process shows its figures, 0: nowhere (0)",
@@ -66,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     provider_listing_complete: bool
     places: int
     processes: int
+    thumbnails: bool = False
     metrics_port: int = 0
     metrics_host: str = "127.0.0.1"
     audit_keys: tuple[Secret, ...] = ()
@@ -87,6 +90,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         provider_listing_complete=reader.read("PROVIDER_LISTING_COMPLETE", _flag, "0"),
         places=reader.read("WORKER_PLACES", _count, str(PLACES_DEFAULT)),
         processes=reader.read("WORKER_PROCESSES", _count, str(PROCESSES_DEFAULT)),
+        thumbnails=reader.read("THUMBNAILS", _thumbnails, "0"),
         metrics_port=reader.read("WORKER_METRICS_PORT", _port, "0"),
         metrics_host=reader.read("WORKER_METRICS_HOST", str, "127.0.0.1"),
         audit_keys=reader.read("LEDGER_AUDIT_KEY", _secrets, ","),
@@ -156,6 +160,13 @@ def _port(text: str) -> int:
 
 def _secrets(text: str) -> tuple[Secret, ...]:
     return tuple(Secret(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _thumbnails(text: str) -> bool:
+    wanted = _flag(text)
+    if wanted and importlib.util.find_spec("av") is None:
+        raise ValueError("1 needs PyAV, which is not installed: it is the extra `thumbnails`")
+    return wanted
 
 
 def _count(text: str) -> int:

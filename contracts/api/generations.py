@@ -133,7 +133,8 @@ class Failure(Reply, frozen=True, kw_only=True):
 
 
 class Result(Reply, frozen=True, kw_only=True):
-    """The stored asset; `url` serves it until `expires_at`, a new read gives a new one."""
+    """The stored asset; `url` serves it until `expires_at`, a new read gives a new one. So does
+    `thumbnail_url` a small JPEG of it, where one was made."""
 
     url: str
     content_type: str
@@ -143,6 +144,7 @@ class Result(Reply, frozen=True, kw_only=True):
     width: int | None
     height: int | None
     expires_at: datetime
+    thumbnail_url: str | None
 
 
 class FlagReason(enum.StrEnum):

@@ -298,7 +298,10 @@ def _given(*names: str) -> dict[str, str]:
 
 def _inherited() -> dict[str, str]:
     """Return what every process needs of our environment: places and certificates, no secrets."""
-    names = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TZ", "SSL_CERT_FILE")
+    names = (
+        *("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TZ", "SSL_CERT_FILE"),
+        "THUMBNAILS",
+    )
     # What STORAGE_URL may need; the worker's sizes; deadlines; models and prices; outages.
     prefixes = (
         *("AWS_", "WORKER_", "GENERATION_", "DEADLINE_", "LEFTOVERS_", "CATALOGUE_"),

@@ -19,10 +19,11 @@ T = TypeVar("T")
 
 
 class StoredAsset(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that must be in the storage: its key, and its size in bytes."""
+    """A file that must be in the storage: its key, and its size in bytes; and one beside it."""
 
     key: str
     size_bytes: int
+    thumbnail: StoredAsset | None = None
 
 
 class Attempt(msgspec.Struct, kw_only=True):
@@ -154,7 +155,9 @@ def _abandoned(books: Books, generation: Generation, event: Event) -> None:
 
 def _succeeded(books: Books, generation: Generation, event: Event) -> None:
     told = _read(event, _Succeeded)
-    generation.assets = (told.asset, *told.more)
+    assets = (told.asset, *told.more)
+    thumbnails = [asset.thumbnail for asset in assets if asset.thumbnail is not None]
+    generation.assets = (*assets, *thumbnails)
     generation.media_until = told.media_until
     _ended(books, generation, event)
 

@@ -74,6 +74,7 @@ class Dispatcher:
             method: Routes([o for o in found if o.endpoint.method == method], traffic)
             for method in methods
         }
+        self._routes["HEAD"] = Routes([o for o in found if o.endpoint.has_head], traffic)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or leave it to Litestar."""

@@ -50,6 +50,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     `gate` judges the path of a request that needs no key, before anything else of it is read;
     `prove` judges its headers and its raw body before that is parsed, and what it finds is the
     handler's `proven`. `translated`: its answers have texts in the language that was asked for.
+    `has_head`: a HEAD gets the head of what a GET would.
     `handler` takes a controller (none of them has a state), a call and what its signature says.
     """
 
@@ -71,6 +72,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     gate: Gate | None
     prove: Prove | None
     translated: bool
+    has_head: bool
 
     @property
     def may_run_dry(self) -> bool:
@@ -116,6 +118,7 @@ class Declaration(TypedDict, total=False):
     prove: Prove
     may_run_dry: bool
     translated: bool
+    has_head: bool
 
 
 Decorated = Callable[[Handler], HTTPRouteHandler]
@@ -171,6 +174,7 @@ def declare(handler: Handler, method: str, declared: Declaration) -> Endpoint:
         gate=declared.get("gate"),
         prove=declared.get("prove"),
         translated=declared.get("translated", False),
+        has_head=declared.get("has_head", False),
     )
 
 

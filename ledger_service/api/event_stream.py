@@ -14,7 +14,7 @@ from litestar.types import Scope as ConnectionScope
 
 from ledger_service.api.body import fault
 from ledger_service.api.call import Call
-from ledger_service.api.http_reply import HttpReply
+from ledger_service.api.http_reply import HttpReply, until_gone
 from ledger_service.errors import Rejected, Unavailable
 
 HEARTBEAT_SECONDS: Final = 15.0
@@ -69,7 +69,7 @@ class EventStream(HttpReply, abc.ABC):
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         await send_chunk(send, b"retry: %d\n\n" % RETRY_MILLISECONDS)
         following = asyncio.ensure_future(self._follow(send))
-        leaving = asyncio.ensure_future(_left(receive))
+        leaving = asyncio.ensure_future(until_gone(receive))
         draining = asyncio.ensure_future(self._call.services.draining.wait())
         parts: list[asyncio.Future[Any]] = [following, leaving, draining]
         await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
@@ -117,10 +117,3 @@ async def send_event(send: Send, name: bytes, data: bytes, event_id: str | None 
 async def send_chunk(send: Send, chunk: bytes) -> None:
     """A part of the stream."""
     await send({"type": "http.response.body", "body": chunk, "more_body": True})
-
-
-async def _left(receive: Receive) -> None:
-    """Until the client has gone."""
-    message: Any = {"type": ""}
-    while message["type"] != "http.disconnect":
-        message = await receive()

@@ -35,7 +35,7 @@ async def shown_generation(call: Call, view: GenerationView) -> Generation:
     state, library = view.state, call.services.generations.library
     is_kept = state.media_removed_at is None and state.deleted_at is None
     results = [
-        _result(asset, await library.link(asset.key, call.base_url))
+        _result(asset, *[await library.link(key, call.base_url) for key in asset.keys])
         for asset in (state.assets if is_kept else ())
     ]
     return generation_of(view, tuple(results), call.language)
@@ -133,7 +133,7 @@ def _failure(
     )
 
 
-def _result(asset: Asset, link: Link) -> Result:
+def _result(asset: Asset, link: Link, thumbnail: Link | None = None) -> Result:
     return Result(
         url=link.url,
         content_type=asset.content_type,
@@ -143,4 +143,5 @@ def _result(asset: Asset, link: Link) -> Result:
         width=asset.width,
         height=asset.height,
         expires_at=link.expires_at,
+        thumbnail_url=thumbnail.url if thumbnail else None,
     )

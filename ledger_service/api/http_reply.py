@@ -39,6 +39,13 @@ class HttpReply:
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 
+async def until_gone(receive: Receive) -> None:
+    """Until the client has gone. Only for requests whose body, if any, was read."""
+    message: Any = {"type": ""}
+    while message["type"] != "http.disconnect":
+        message = await receive()
+
+
 def json_reply(content: Any, status: int = 200, headers: tuple[Header, ...] = ()) -> HttpReply:
     """Anything msgspec can encode."""
     return HttpReply(_ENCODER.encode(content), status, headers=headers)

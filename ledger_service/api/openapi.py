@@ -239,4 +239,5 @@ _DATA_FIELDS: Final[dict[ProblemCode, dict[str, Any]]] = {
     },
     ProblemCode.UNIT_MISMATCH: {"unit": "credit", "to_unit": "token"},
     ProblemCode.PAYLOAD_TOO_LARGE: {"size_max_bytes": 65536},
+    ProblemCode.RANGE_NOT_SATISFIABLE: {"size_bytes": 9537},
 }

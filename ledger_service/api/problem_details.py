@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -120,6 +121,9 @@ KINDS: Final[dict[ProblemCode, Kind]] = {
     Code.UNSUPPORTED_MEDIA_TYPE: Kind(
         415, "Media type not supported", "Send the body as application/json, not encoded further."
     ),
+    Code.RANGE_NOT_SATISFIABLE: Kind(
+        416, "Range not satisfiable", "The file ends before the part that was asked for."
+    ),
     Code.IDEMPOTENCY_KEY_REUSED: Kind(
         422, "Idempotency key reused", "The key was used before, for a different request."
     ),
@@ -172,7 +176,10 @@ def problem_reply(
         **fields,
     }
     return HttpReply(
-        msgspec.json.encode(document), kind.status, PROBLEM_JSON, _headers_of(code) + headers
+        msgspec.json.encode(document),
+        kind.status,
+        PROBLEM_JSON,
+        _headers_of(code, fields) + headers,
     )
 
 
@@ -215,13 +222,15 @@ def handle_exception(request: Request[Any, Any, Any], error: Exception) -> Respo
     )
 
 
-def _headers_of(code: ProblemCode) -> tuple[Header, ...]:
+def _headers_of(code: ProblemCode, fields: Mapping[str, Any]) -> tuple[Header, ...]:
     if code is Code.UNAUTHENTICATED:
         return ((b"www-authenticate", b'Bearer realm="credit-ledger"'),)
     if code is Code.PAYLOAD_TOO_LARGE:  # what has not been read yet never will be
         return ((b"connection", b"close"),)
     if code is Code.MODERATION_UNAVAILABLE:
         return ((b"retry-after", b"%d" % RETRY_AFTER_SECONDS),)
+    if code is Code.RANGE_NOT_SATISFIABLE:
+        return ((b"content-range", b"bytes */%d" % fields["size_bytes"]),)
     return ()
 
 

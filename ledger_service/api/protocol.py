@@ -44,10 +44,14 @@ class JoinedWrites:
         else:
             self._transport.write(data)
 
-    def close(self) -> None:
-        """Send what is held, and close."""
+    def flush(self) -> None:
+        """Send what is held: no body comes after the head that answers a HEAD."""
         if self._held:
             self.write(b"")
+
+    def close(self) -> None:
+        """Send what is held, and close."""
+        self.flush()
         self._transport.close()
 
 
@@ -122,6 +126,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self._turn_away()
         else:
             super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """A whole answer has been given."""
+        cast(JoinedWrites, self.transport).flush()
+        super().on_response_complete()
 
     def _turn_away(self) -> None:
         """Answer without reading on; what follows of the request is passed over."""

@@ -79,5 +79,5 @@ def _may_have_left(event: GenerationEvent) -> bool:
 
 def _keys(event: GenerationEvent) -> list[str]:
     if isinstance(event, GenerationSucceeded):
-        return [asset.key for asset in (event.asset, *event.more)]
+        return [key for asset in (event.asset, *event.more) for key in asset.keys]
     return []

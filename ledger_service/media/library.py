@@ -35,11 +35,13 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
-    """An asset that is about to be sent: bytes `start` up to (not including) `end`."""
+    """An asset that is about to be sent: bytes `start` up to (not including) `end`; `is_part`:
+    because just those were asked for."""
 
     size_bytes: int
     start: int
     end: int
+    is_part: bool
     pieces: AsyncIterator[bytes]
 
 
@@ -77,7 +79,7 @@ class MediaLibrary:
         """Open a local asset, or the `wanted` part of it (first and last byte, as in a Range).
 
         Raises `Rejected` (`not_found`) for a link that is not ours, has expired, or whose asset
-        is gone; all of them look the same.
+        is gone; all of them look the same. And `range_not_satisfiable` for a part beyond its end.
         """
         is_genuine = self._signer.is_genuine(signature, PURPOSE, key, expires)
         if self._root is None or not is_genuine or expires < datetime.now(UTC).timestamp():
@@ -89,7 +91,11 @@ class MediaLibrary:
         size = meta["size"]
         start, end = _bounds(wanted, size)
         return StoredFile(
-            size_bytes=size, start=start, end=end, pieces=self._pieces(key, start, end)
+            size_bytes=size,
+            start=start,
+            end=end,
+            is_part=wanted is not None,
+            pieces=self._pieces(key, start, end),
         )
 
     async def remove(self, keys: Sequence[str]) -> None:
@@ -124,12 +130,12 @@ def _clear(root: Path, folder: str, kept: Collection[str]) -> None:
 
 
 def _bounds(wanted: tuple[int | None, int | None] | None, size: int) -> tuple[int, int]:
-    """The half-open interval that a Range asks for; the whole asset when it makes no sense."""
-    if wanted is None or size == 0:
+    """The half-open interval that a Range asks for."""
+    if wanted is None:
         return 0, size
     first, last = wanted
     if first is None:
-        return max(size - (last or 0), 0), size
+        first, last = max(size - (last or 0), 0), None
     if first >= size:
-        return 0, size
+        raise Rejected(ProblemCode.RANGE_NOT_SATISFIABLE, size_bytes=size)
     return first, size if last is None else min(last + 1, size)

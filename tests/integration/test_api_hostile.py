@@ -404,3 +404,11 @@ def test_every_code_has_a_status_and_a_sentence() -> None:
 
     assert set(KINDS) == set(ProblemCode)
     assert all(400 <= kind.status < 600 and kind.detail for kind in KINDS.values())
+
+
+@pytest.mark.parametrize("path", ["/v1/accounts/x", "/docs", "/nowhere"])
+def test_a_head_is_answered_at_once(ledger: LiveLedger, path: str) -> None:
+    """Nobody waits for the body that an answer to a HEAD does not have."""
+    answer = ledger.caller.http.head(path)
+    assert answer.status_code in {404, 405}
+    assert answer.content == b""

@@ -143,6 +143,28 @@ def test_a_copy_that_came_after_the_refund_goes_too(care: Care) -> None:
     assert not late.parent.exists()
 
 
+def test_a_thumbnail_is_served_and_goes_with_its_result(care: Care) -> None:
+    """Beside the result, by a link of its own, for as long as the result is there."""
+    claim = care.fetching()
+    film, still, left = (care.store(claim, name) for name in ("-a", "-a-small", "-b"))
+    thumbnail = {
+        "key": str(still.relative_to(care.media)), "content_type": "image/jpeg",
+        "size_bytes": 6, "width": 320, "height": 180,
+    }  # fmt: skip
+    asset = ASSET | {"key": str(film.relative_to(care.media)), "thumbnail": thumbnail}
+    expect(200, care.by_hand.report(claim, SUCCEEDED | {"asset": asset}))
+    caller = care.ledger.caller
+    path = f"/v1/generations/{claim['generation_id']}"
+    shown = expect(200, caller.get(path))["result"]
+    assert care.ledger.nobody.http.get(shown["thumbnail_url"]).content == b"a boat"
+    care.turn()
+    assert [file.exists() for file in (film, still, left)] == [True, True, False]
+    expect(200, caller.http.delete(path))
+    care.turn()
+    assert not film.exists()
+    assert not still.exists()
+
+
 def test_a_storage_in_trouble_is_asked_again_and_holds_nobody_up(
     care: Care, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -123,6 +123,16 @@ def test_media_that_are_over_may_be_gone() -> None:
     assert drifts(compared(kept, request())) == [Drift.MISSING_FILE]
 
 
+def test_a_thumbnail_is_a_file_of_its_result() -> None:
+    """It is nobody else's, and its loss is told like the loss of the result itself."""
+    small = {"key": "gen_1/att_1-0-small.jpeg", "size_bytes": 9, "content_type": "image/jpeg"}
+    log = Log().submitted()
+    asset = ASSET | {"thumbnail": small}
+    log.add("generation_succeeded", attempt_id="att_1", asset=asset)
+    assert not compared(log, request(), files={**STORED, str(small["key"]): NOW}).drifts
+    assert drifts(compared(log, request(), files=STORED)) == [Drift.MISSING_FILE]
+
+
 def test_a_mark_tells_whose_a_request_is_where_there_are_no_tags() -> None:
     """With neither, nobody can tell: such requests are counted apart."""
     bare = request(generation_id=None, attempt_id=None, mark="77")

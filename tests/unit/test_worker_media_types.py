@@ -11,18 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from job_worker.media_types import (
+from contracts.media_types import (
     JPEG,
+    M4A,
+    MEDIA_TYPES,
+    MP3,
     MP4,
     PNG,
+    WAV,
     WEBM,
     WEBP,
-    DamagedMedia,
-    Measures,
     MediaType,
-    measure,
     sniff,
+    type_of_name,
 )
+from job_worker.measuring import DamagedMedia, Measures, measure
 
 FIXTURES = Path(__file__).parents[2] / "deploy" / "emulators" / "fal" / "fixtures"
 
@@ -110,6 +113,9 @@ def test_every_kind_of_webp_tells_its_size(content: bytes, width: int, height: i
         b"GIF89a" + bytes(60),
         b"\x1a\x45\xdf\xa3" + b"matroska" + bytes(50),
         b"\0\0\0\x14ftypqt  ",
+        b"\0\0\0\x18ftypheic",
+        b"\0\0\0\x18ftypavif",
+        b"RIFF\0\0\0\0AVI LIST",
         b"MZ" + bytes(62),
     ],
 )
@@ -121,6 +127,28 @@ def test_what_is_no_media_is_not_taken_for_any(content: bytes) -> None:
 def test_webm_is_known_by_its_document_type() -> None:
     """WebM and other Matroska files begin alike."""
     assert sniff(b"\x1a\x45\xdf\xa3\x9fB\x86\x81\x01B\x82\x84webm" + bytes(40)) == WEBM
+
+
+@pytest.mark.parametrize(
+    ("head", "media_type"),
+    [
+        (b"ID3\x04\0\0", MP3),
+        (b"\xff\xfb\x90\x64", MP3),
+        (b"RIFF\0\0\0\0WAVEfmt ", WAV),
+        (b"\0\0\0\x1cftypM4A ", M4A),
+    ],
+)
+def test_sounds_are_known_and_are_no_films(head: bytes, media_type: MediaType) -> None:
+    """What only sounds has boxes and chunks like films and pictures."""
+    assert sniff(head) == media_type
+    assert media_type.output == "audio"
+
+
+def test_a_file_that_we_named_is_of_the_type_that_named_it() -> None:
+    """Every type has an extension of its own; others say nothing."""
+    for media_type in MEDIA_TYPES:
+        assert type_of_name(f"gen_1/att_1{media_type.extension}") == media_type
+    assert type_of_name("gen_1/page.html") is None
 
 
 @pytest.mark.parametrize("name", ["landscape-4s.mp4", "still.png", "still.jpeg"])

@@ -1,4 +1,4 @@
-"""What a media file is, read from its own bytes: never from a name or a header.
+"""Length and size of a media file, read from its own bytes.
 
 Pure functions over a binary file. Enough of each format is read to refuse a cut or mislabelled
 file, and to tell its size and length; nothing is decoded.
@@ -12,19 +12,13 @@ from typing import IO, Final
 
 import msgspec
 
+from contracts.media_types import JPEG, MP4, PNG, WEBP, MediaType
+
 BOXES_MAX: Final = 10_000
 """Boxes looked at in one MP4; a real one has a few hundred."""
 _CONTAINERS: Final = frozenset({b"moov", b"trak"})
 _JPEG_SIZES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_BARE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
-
-
-class MediaType(msgspec.Struct, frozen=True, kw_only=True):
-    """A kind of file: its kind of output, content type and extension."""
-
-    output: str
-    content_type: str
-    extension: str
 
 
 class Measures(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,28 +31,6 @@ class Measures(msgspec.Struct, frozen=True, kw_only=True):
 
 class DamagedMedia(Exception):
     """The file ends too early, or is not what its first bytes promise."""
-
-
-MP4: Final = MediaType(output="video", content_type="video/mp4", extension=".mp4")
-WEBM: Final = MediaType(output="video", content_type="video/webm", extension=".webm")
-PNG: Final = MediaType(output="image", content_type="image/png", extension=".png")
-JPEG: Final = MediaType(output="image", content_type="image/jpeg", extension=".jpeg")
-WEBP: Final = MediaType(output="image", content_type="image/webp", extension=".webp")
-
-
-def sniff(head: bytes) -> MediaType | None:
-    """The type of a file that begins with `head` (64 bytes suffice); None when it is no media."""
-    if head[4:8] == b"ftyp" and head[8:12] != b"qt  ":
-        return MP4
-    if head.startswith(b"\x1a\x45\xdf\xa3") and b"webm" in head[:64]:
-        return WEBM
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return PNG
-    if head.startswith(b"\xff\xd8\xff"):
-        return JPEG
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return WEBP
-    return None
 
 
 def measure(file: IO[bytes], media_type: MediaType, size_bytes: int) -> Measures:

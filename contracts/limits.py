@@ -49,6 +49,12 @@ DUE_MIN_SECONDS: Final = 2.0
 DUE_MAX_SECONDS: Final = 60.0
 """The next look at a running generation comes after a quarter of its age, within these bounds."""
 ASSET_MAX_BYTES: Final = 2 * 1024**3
+UPLOAD_MAX_BYTES: Final = 64 * 1024**2
+"""The largest file that callers give as an input."""
+UPLOADS_KEPT_MAX_BYTES: Final = 10 * 1024**3
+"""All that a tenant's uploads take at a time."""
+UPLOAD_SECONDS: Final = 86_400
+"""How long an upload can be fetched, unless the operator says otherwise; then it is removed."""
 STORE_WINDOW_SECONDS: Final = 300.0
 """How long after a fetch was claimed its worker may still begin to store a file."""
 LEFTOVERS_AFTER_SECONDS: Final = 900.0

@@ -12,7 +12,7 @@ from typing import IO, Final
 
 import msgspec
 
-from contracts.media_types import JPEG, MP4, PNG, WEBP, MediaType
+from contracts.media import JPEG, MP4, PNG, WEBP, MediaType
 
 BOXES_MAX: Final = 10_000
 """Boxes looked at in one MP4; a real one has a few hundred."""

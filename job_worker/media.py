@@ -26,7 +26,7 @@ from obstore.store import LocalStore, from_url
 
 from contracts.jobs import Asset, Thumbnail
 from contracts.limits import ASSET_MAX_BYTES
-from contracts.media_types import HEAD_BYTES, JPEG, MediaType, sniff
+from contracts.media import HEAD_BYTES, JPEG, MediaType, sniff
 from job_worker.errors import ProviderRejected, ProviderUnavailable
 from job_worker.measuring import DamagedMedia, measure
 from job_worker.thumbnails import Thumbnailer
@@ -37,6 +37,8 @@ CONNECT_TIMEOUT_SECONDS: Final = 3.0
 STALL_TIMEOUT_SECONDS: Final = 10.0
 COPY_TIMEOUT_SECONDS: Final = 120.0
 REDIRECTS_MAX: Final = 3
+_TRANSLATED: Final = ipaddress.IPv6Network("64:ff9b::/96")
+"""How IPv4 is written where there is only IPv6 (RFC 6052)."""
 COPIES_MAX: Final = 8
 """Copies at once in one process: bounds what the temporary files can take."""
 SPOOL_MAX_BYTES: Final = 1024**2
@@ -236,7 +238,7 @@ def _check_peer(response: httpx.Response, url: str) -> None:
     peer = stream.get_extra_info("server_addr") if stream is not None else None
     if peer is None or _is_loopback(urlsplit(url).hostname or ""):
         return
-    if not ipaddress.ip_address(peer[0].partition("%")[0]).is_global:
+    if not _is_public(peer[0]):
         raise ProviderRejected("media_refused")
 
 
@@ -256,6 +258,16 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _is_public(address: str) -> bool:
+    """Whether an address is one of the open internet, also when it stands for one of IPv4."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(found, ipaddress.IPv6Address):
+        low_bits = ipaddress.IPv4Address(int(found) & 0xFFFF_FFFF)
+        translated = low_bits if found in _TRANSLATED else None
+        found = translated or found.ipv4_mapped or found.sixtofour or found
+    return found.is_global and not found.is_multicast
 
 
 def open_store(storage_url: str, *, mkdir: bool) -> Any:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
-from contracts.media_types import JPEG, MP4, PNG, WEBM, WEBP, MediaType
+from contracts.media import JPEG, MP4, PNG, WEBM, WEBP, MediaType
 
 WAIT_SECONDS: Final = 15.0
 """How long a result is held up at most: waiting for room, and the making."""

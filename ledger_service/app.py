@@ -54,6 +54,7 @@ from ledger_service.api.terms import PoliciesController, TermsController
 from ledger_service.api.themes import ThemesController
 from ledger_service.api.traces import GrantTracesController
 from ledger_service.api.traffic import Traffic
+from ledger_service.api.uploads import UploadsController
 from ledger_service.api.webhooks import WebhooksController
 from ledger_service.api.work import WorkController
 from ledger_service.api.workers import WorkersController
@@ -73,6 +74,7 @@ from ledger_service.generations.themes import Themes
 from ledger_service.generations.webhook_keys import ProviderKeys
 from ledger_service.generations.webhooks import WebhookJudge
 from ledger_service.media.library import MediaLibrary
+from ledger_service.media.uploads import Uploads
 from ledger_service.settings import Settings, read_settings
 from ledger_service.signing import Signer
 from ledger_service.store.figures import FigureReads
@@ -120,6 +122,7 @@ CONTROLLERS = (
     ForgettingsController,
     WebhooksController,
     MediaController,
+    UploadsController,
     KeysController,
     DeploymentController,
     HealthController,
@@ -214,7 +217,8 @@ def _reference() -> Reference:
 def _generation_services(settings: Settings, pool: ReadPool, vault: Vault) -> GenerationServices:
     signer = Signer(settings.signing_secret())
     document = load_document(settings.catalogue_file)
-    catalogue = Catalogue(document, settings.generation_deadline_seconds)
+    library = MediaLibrary(settings.storage_url, signer, settings.public_url)
+    catalogue = Catalogue(document, settings.generation_deadline_seconds, library.is_own_link)
     return GenerationServices(
         catalogue=catalogue,
         themes=Themes(document, catalogue),
@@ -222,7 +226,8 @@ def _generation_services(settings: Settings, pool: ReadPool, vault: Vault) -> Ge
         quotes=Quotes(signer, timedelta(seconds=settings.quote_seconds)),
         claims=ClaimBuilder(catalogue, signer, settings.webhook_base_url),
         doorbell=Doorbell(settings.valkey_url),
-        library=MediaLibrary(settings.storage_url, signer),
+        library=library,
+        uploads=Uploads(pool, library, timedelta(seconds=settings.upload_seconds)),
         reads=GenerationReads(pool, vault),
         forgettings=Forgettings(pool),
         signer=signer,

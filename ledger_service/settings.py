@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from contracts.limits import LEFTOVERS_AFTER_SECONDS, QUOTE_SECONDS
+from contracts.limits import LEFTOVERS_AFTER_SECONDS, QUOTE_SECONDS, UPLOAD_SECONDS
 from ledger_service.errors import RefusedToStart
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -41,6 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     refunded; without that setting it waits up to its deadline.
     `leftovers_after_seconds` after the end of a generation, files that are no result of it go: no
     worker may still be storing one by then, so only tests have reason to shorten it.
+    `upload_seconds`: how long what callers gave as inputs can be fetched, and is kept.
     """
 
     database_url: str
@@ -64,6 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     generation_deadline_seconds: Seconds | None = None
     deadline_grace_seconds: Seconds = 3600
     leftovers_after_seconds: Seconds = LEFTOVERS_AFTER_SECONDS
+    upload_seconds: Seconds = UPLOAD_SECONDS
     quote_seconds: Seconds = QUOTE_SECONDS
     metrics_token: MetricsToken = ""
     provider_down_refund_seconds: Seconds | None = None

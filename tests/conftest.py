@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.fixtures.customer",
     "tests.fixtures.hand_worker",
     "tests.fixtures.signing_provider",
+    "tests.fixtures.bucket",
 ]
 
 # Deadlines per example would judge the machine, not the code.

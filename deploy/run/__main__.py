@@ -30,6 +30,7 @@ settings by environment:
   WEBHOOK_BASE_URL    where fal.ai can reach the ledger; without it, fal.ai is only polled
   FAL_WEBHOOK_USER_ID your user id at fal.ai: webhooks that name another one are refused
   STORAGE_URL         s3://bucket/prefix or file:///folder for the media
+  PUBLIC_URL          how others reach the ledger, in links to files (by the Host header)
   THUMBNAILS=1        a small still of each result; `make run` installs what that takes
   RUN_USER            as root: whom PostgreSQL and Valkey run as (postgres, else nobody)
 """

@@ -300,12 +300,13 @@ def _inherited() -> dict[str, str]:
     """Return what every process needs of our environment: places and certificates, no secrets."""
     names = (
         *("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TZ", "SSL_CERT_FILE"),
-        "THUMBNAILS",
+        *("THUMBNAILS", "PUBLIC_URL"),
     )
-    # What STORAGE_URL may need; the worker's sizes; deadlines; models and prices; outages.
+    # What STORAGE_URL may need; the worker's sizes; deadlines; models and prices; files' lives;
+    # outages.
     prefixes = (
-        *("AWS_", "WORKER_", "GENERATION_", "DEADLINE_", "LEFTOVERS_", "CATALOGUE_"),
-        "PROVIDER_DOWN_",
+        *("AWS_", "WORKER_", "GENERATION_", "DEADLINE_", "CATALOGUE_"),
+        *("LEFTOVERS_", "UPLOAD_", "PROVIDER_DOWN_"),
     )
     return {
         key: value for key, value in os.environ.items() if key in names or key.startswith(prefixes)

@@ -12,6 +12,7 @@ import obstore
 
 from contracts.client import AuditClient, LedgerError, WorkClient
 from contracts.forgetting import UnforgottenReply
+from contracts.media import UPLOADS_FOLDER
 from job_worker.errors import ProviderUnavailable, SideUnreadable
 from job_worker.media import open_store
 from job_worker.providers.port import Listed, Lists, Provider
@@ -123,7 +124,7 @@ async def read_requests(
 
 
 async def read_files(storage_url: str, tell: Tell) -> dict[str, StoredFile]:
-    """Every file in the storage, by key."""
+    """Every file in the storage that should be a result, by key."""
     return await asyncio.to_thread(_list_files, storage_url, tell)
 
 
@@ -133,9 +134,10 @@ def _list_files(storage_url: str, tell: Tell) -> dict[str, StoredFile]:
         # Nothing is made, also not the folder of a storage that is not there.
         for some in obstore.list(open_store(storage_url, mkdir=False)):
             for file in some:
-                found[file["path"]] = StoredFile(
-                    size_bytes=file["size"], modified_at=file["last_modified"]
-                )
+                if not file["path"].startswith(f"{UPLOADS_FOLDER}/"):
+                    found[file["path"]] = StoredFile(
+                        size_bytes=file["size"], modified_at=file["last_modified"]
+                    )
             tell(f"storage: {len(found)} files")
     except (OSError, ValueError, obstore.exceptions.BaseError) as error:
         raise SideUnreadable("storage", str(error).partition("\n")[0]) from None

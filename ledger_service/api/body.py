@@ -47,17 +47,17 @@ async def read_body(receive: Receive, headers: Headers, size_max: int) -> bytes:
     media_type = headers.get(b"content-type")
     encoding = headers.get(b"content-encoding")
     if media_type is None or not _JSON.fullmatch(media_type) or encoding not in {None, b"identity"}:
-        raise Rejected(ProblemCode.UNSUPPORTED_MEDIA_TYPE)
+        raise Rejected(ProblemCode.UNSUPPORTED_MEDIA_TYPE, media_types=("application/json",))
     announced = headers.get(b"content-length")
     if announced is not None and int(announced) > size_max:
-        raise _too_large(size_max)
+        raise too_large(size_max)
     message: Any = await receive()
     if not message.get("more_body"):
         body: bytes = message.get("body", b"")
     else:
         body = await _rest(receive, message["body"], size_max)
     if len(body) > size_max:
-        raise _too_large(size_max)
+        raise too_large(size_max)
     return body
 
 
@@ -74,7 +74,8 @@ async def _rest(receive: Receive, body: bytes, size_max: int) -> bytes:
     return body
 
 
-def _too_large(size_max: int) -> Rejected:
+def too_large(size_max: int) -> Rejected:
+    """A `payload_too_large` for a body of more than `size_max` bytes."""
     return Rejected(ProblemCode.PAYLOAD_TOO_LARGE, size_max_bytes=size_max)
 
 

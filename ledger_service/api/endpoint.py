@@ -27,6 +27,7 @@ from ledger_service.api.call import API_KEY_SPACE, Call
 from ledger_service.api.dry_run import as_dry_run
 from ledger_service.api.headers import Headers, idempotency_key, trace_of
 from ledger_service.api.http_reply import HttpReply
+from ledger_service.api.incoming import IncomingFile
 from ledger_service.api.languages import language_headers
 from ledger_service.api.problem_details import instance_of, problem_of
 from ledger_service.api.query import Query, WriteQuery, read_query
@@ -50,6 +51,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     `gate` judges the path of a request that needs no key, before anything else of it is read;
     `prove` judges its headers and its raw body before that is parsed, and what it finds is the
     handler's `proven`. `translated`: its answers have texts in the language that was asked for.
+    `file_types`: its body is a file of one of these: the handler's `file`, which takes it in.
     `has_head`: a HEAD gets the head of what a GET would.
     `handler` takes a controller (none of them has a state), a call and what its signature says.
     """
@@ -72,6 +74,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     gate: Gate | None
     prove: Prove | None
     translated: bool
+    file_types: tuple[str, ...]
     has_head: bool
 
     @property
@@ -85,7 +88,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         found = {*self.problems, code.INTERNAL, code.VALIDATION_FAILED}
         if self.scopes:
             found |= {code.UNAUTHENTICATED, code.FORBIDDEN, code.UNAVAILABLE}
-        if self.body is not None:
+        if self.body is not None or self.file_types:
             found |= {code.PAYLOAD_TOO_LARGE, code.UNSUPPORTED_MEDIA_TYPE}
         if self.is_keyed:
             found |= {code.IDEMPOTENCY_KEY_MISSING, code.IDEMPOTENCY_KEY_REUSED}
@@ -118,6 +121,7 @@ class Declaration(TypedDict, total=False):
     prove: Prove
     may_run_dry: bool
     translated: bool
+    file_types: tuple[str, ...]
     has_head: bool
 
 
@@ -174,6 +178,7 @@ def declare(handler: Handler, method: str, declared: Declaration) -> Endpoint:
         gate=declared.get("gate"),
         prove=declared.get("prove"),
         translated=declared.get("translated", False),
+        file_types=declared.get("file_types", ()),
         has_head=declared.get("has_head", False),
     )
 
@@ -214,6 +219,9 @@ def _answering(endpoint: Endpoint, handler: Handler) -> Handler:
                     arguments["query"] = query
             if endpoint.is_keyed:
                 call.key = NO_KEY if call.is_dry_run else key_of(idempotency_key(headers))
+            if endpoint.file_types:
+                size_max = endpoint.body_max_bytes
+                arguments["file"] = IncomingFile(request.receive, headers, size_max)
             document = None
             if endpoint.body is not None:
                 raw = await read_body(request.receive, headers, endpoint.body_max_bytes)

@@ -10,7 +10,7 @@ from litestar import Controller
 from litestar.types import Receive, Send
 from litestar.types import Scope as AsgiScope
 
-from contracts.media_types import MEDIA_TYPES, type_of_name
+from contracts.media import MEDIA_TYPES, type_of_name
 from contracts.problems import ProblemCode
 from ledger_service.api.call import Call
 from ledger_service.api.endpoint import get

@@ -129,6 +129,11 @@ def _described(
         described["x-scopes"] = [str(scope) for scope in endpoint.scopes]
     if endpoint.body is not None:
         described["requestBody"] = _request_body(endpoint, schemas)
+    elif endpoint.file_types:
+        described["requestBody"] = {
+            "required": True,
+            "content": {media_type: {} for media_type in endpoint.file_types},
+        }
     return described
 
 
@@ -239,5 +244,6 @@ _DATA_FIELDS: Final[dict[ProblemCode, dict[str, Any]]] = {
     },
     ProblemCode.UNIT_MISMATCH: {"unit": "credit", "to_unit": "token"},
     ProblemCode.PAYLOAD_TOO_LARGE: {"size_max_bytes": 65536},
+    ProblemCode.UNSUPPORTED_MEDIA_TYPE: {"media_types": ["application/json"]},
     ProblemCode.RANGE_NOT_SATISFIABLE: {"size_bytes": 9537},
 }

@@ -119,7 +119,7 @@ KINDS: Final[dict[ProblemCode, Kind]] = {
     ),
     Code.PAYLOAD_TOO_LARGE: Kind(413, "Body too large", "The body is larger than this takes."),
     Code.UNSUPPORTED_MEDIA_TYPE: Kind(
-        415, "Media type not supported", "Send the body as application/json, not encoded further."
+        415, "Media type not supported", "The body is none of `media_types`, or encoded further."
     ),
     Code.RANGE_NOT_SATISFIABLE: Kind(
         416, "Range not satisfiable", "The file ends before the part that was asked for."

@@ -99,7 +99,10 @@ def _parameters(parameters: list[Json]) -> str:
 def _request(body: Json | None, schemas: Json) -> str:
     if body is None:
         return ""
-    content = body["content"]["application/json"]
+    content = body["content"].get("application/json")
+    if content is None:
+        kinds = ", ".join(f"<code>{escape(kind)}</code>" for kind in body["content"])
+        return f"<h4>Body</h4><p>A file: {kinds}</p>"
     shape = schemas[_name(content["schema"])]
     example = ""
     if "example" in content:

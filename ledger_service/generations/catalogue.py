@@ -6,7 +6,7 @@ run time comes in as `Switches`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Final
@@ -33,6 +33,7 @@ class Switch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Switches = Mapping[str, Switch]
+A_PUBLIC_LINK: Final = "https://example.com/"
 UNTOUCHED: Final[Switches] = MappingProxyType({})
 
 
@@ -61,7 +62,15 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 class Catalogue:
     """Offers by name; the first one is the cheapest that needs only a prompt."""
 
-    def __init__(self, document: Document, deadline_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        document: Document,
+        deadline_seconds: float | None = None,
+        is_own_link: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        """`is_own_link`: may stand wherever a model takes an address, whatever its schema says of
+        addresses: that is about foreign ones."""
+        self._is_own_link = is_own_link
         digest = document.digest
         offers = [
             _offer(entry, document.priced(entry, digest), deadline_seconds)
@@ -111,9 +120,20 @@ class Catalogue:
         model = self.model(name, switches)
         if not model.available:
             raise Rejected(ProblemCode.MODEL_UNAVAILABLE, model=name, note=model.note)
-        if faults := faults_of(self._validators[name], content):
+        if faults := faults_of(self._validators[name], self._judged(content)):
             raise Rejected(ProblemCode.VALIDATION_FAILED, errors=faults)
         return self.offer(name)
+
+    def _judged(self, content: dict[str, Any]) -> dict[str, Any]:
+        """The input as its schema sees it."""
+
+        def judged(value: Any) -> Any:
+            if isinstance(value, list):
+                return [judged(each) for each in value]
+            is_own = isinstance(value, str) and self._is_own_link(value)
+            return A_PUBLIC_LINK if is_own else value
+
+        return {name: judged(value) for name, value in content.items()}
 
 
 def deadline_of(offer: Offer) -> timedelta:

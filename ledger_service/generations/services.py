@@ -16,6 +16,7 @@ from ledger_service.generations.switchboard import Switchboard
 from ledger_service.generations.themes import Themes
 from ledger_service.generations.webhooks import WebhookJudge
 from ledger_service.media.library import MediaLibrary
+from ledger_service.media.uploads import Uploads
 from ledger_service.signing import Signer
 from ledger_service.store.forgettings import Forgettings
 from ledger_service.store.generation_reads import GenerationReads
@@ -33,6 +34,7 @@ class GenerationServices(msgspec.Struct, frozen=True, kw_only=True):
     claims: ClaimBuilder
     doorbell: Doorbell
     library: MediaLibrary
+    uploads: Uploads
     reads: GenerationReads
     forgettings: Forgettings
     signer: Signer

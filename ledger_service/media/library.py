@@ -7,24 +7,37 @@ holds a link that it signed.
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import urlencode
+from typing import IO, Any, Final
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 import obstore
 from obstore.store import LocalStore, from_url
 
+from contracts.media import MediaType
 from contracts.problems import ProblemCode
-from ledger_service.errors import Rejected
+from ledger_service.errors import Rejected, Unavailable
 from ledger_service.signing import Signer
 
 LINK_LIFE: Final = timedelta(hours=1)
 PURPOSE: Final = "media"
 PIECE_BYTES: Final = 256 * 1024
+STORE_WAIT_SECONDS: Final = 60.0
+PATH: Final = "/v1/media/"
+_LINK: Final = re.compile(
+    rf"(https?://[A-Za-z0-9.:\[\]-]+(?:/[\w.~-]+)*){PATH}([\w.-]+/[\w.-]+)"
+    r"\?expires=(\d{1,12})&signature=([0-9a-f]{64})",
+    re.ASCII,
+)
+
+
+_log = logging.getLogger(__name__)
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -48,8 +61,9 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
 class MediaLibrary:
     """Assets under `storage_url` (`file:///…` or `s3://…`)."""
 
-    def __init__(self, storage_url: str, signer: Signer) -> None:
+    def __init__(self, storage_url: str, signer: Signer, public_url: str = "") -> None:
         self._signer = signer
+        self._public_url = public_url.rstrip("/")
         self._root: Path | None = None
         self._store: Any = None
         if storage_url.startswith("file://"):
@@ -63,15 +77,42 @@ class MediaLibrary:
         """Whether there is a storage at all."""
         return self._store is not None
 
-    async def link(self, key: str, base_url: str) -> Link:
+    async def link(self, key: str, base_url: str, life: timedelta | None = None) -> Link:
         """A fresh link; `base_url` is how the caller reached the ledger."""
-        expires_at = datetime.now(UTC).replace(microsecond=0) + LINK_LIFE
+        life = life or LINK_LIFE
+        expires_at = datetime.now(UTC).replace(microsecond=0) + life
         if self._store is not None and self._root is None:
-            url = await obstore.sign_async(self._store, "GET", key, LINK_LIFE)
+            url = await obstore.sign_async(self._store, "GET", key, life)
             return Link(url, expires_at)
         expires = int(expires_at.timestamp())
         query = {"expires": expires, "signature": self._signer.sign(PURPOSE, key, expires)}
-        return Link(f"{base_url.rstrip('/')}/v1/media/{key}?{urlencode(query)}", expires_at)
+        return Link(f"{base_url.rstrip('/')}{PATH}{key}?{urlencode(query)}", expires_at)
+
+    def is_own_link(self, text: str) -> bool:
+        """Whether a text is a link of ours that still opens a file, at the address that we are
+        known under; where none is set, on this machine."""
+        found = _LINK.fullmatch(text)
+        if found is None or self._root is None:
+            return False
+        base, key, expires, signature = found.groups()
+        is_here = base == self._public_url if self._public_url else _is_loopback(base)
+        is_open = int(expires) >= datetime.now(UTC).timestamp()
+        return is_here and is_open and self._signer.is_genuine(signature, PURPOSE, key, expires)
+
+    async def store(self, key: str, file: IO[bytes], media_type: MediaType) -> None:
+        """Store a whole file under a new key. Raises `Unavailable`, after which it may be there."""
+        if self._store is None:
+            raise Unavailable("there is no storage")
+        attributes: dict[str, Any] = {}
+        if self._root is None:
+            attributes = {"attributes": {"Content-Type": media_type.content_type}}
+        file.seek(0)
+        try:
+            async with asyncio.timeout(STORE_WAIT_SECONDS):
+                await asyncio.to_thread(obstore.put, self._store, key, file, **attributes)
+        except (OSError, TimeoutError, ValueError, obstore.exceptions.BaseError) as error:
+            _log.warning("the storage does not take a file: %s", type(error).__name__)
+            raise Unavailable("the storage does not take it") from None
 
     async def open(
         self, key: str, expires: int, signature: str, wanted: tuple[int | None, int | None] | None
@@ -118,6 +159,10 @@ class MediaLibrary:
             piece = await obstore.get_range_async(self._store, key, start=start, end=stop)
             yield bytes(piece)
             start = stop
+
+
+def _is_loopback(base: str) -> bool:
+    return urlsplit(base).hostname in {"127.0.0.1", "::1", "localhost"}
 
 
 def _clear(root: Path, folder: str, kept: Collection[str]) -> None:

@@ -1,8 +1,8 @@
 """Removes from the storage what is not to be there any more.
 
 Assets of generations that were deleted, or kept long enough: removed, then recorded as removed.
-And leftovers: copies that a worker stored before it died, and whose report never came. A crash
-between any two of these repeats the rest, which is harmless.
+Leftovers: copies that a worker stored before it died, and whose report never came. And uploads
+whose time is over. A crash between any two of these repeats the rest, which is harmless.
 """
 
 from __future__ import annotations
@@ -25,11 +25,14 @@ REMOVALS_MAX: Final = 100
 LOOKS_MAX: Final = 200
 """Generations that are looked at for leftovers in one turn."""
 LOOKS_AT_ONCE: Final = 16
+UPLOADS_MAX: Final = 200
+"""Uploads that are removed in one turn."""
 
 Connection = psycopg.AsyncConnection[Any]
 Submit = Callable[[Sequence[Command]], Awaitable[bool]]
 
 _SQL: Final = load_statements("media")
+_UPLOADS: Final = load_statements("uploads")
 _log = logging.getLogger(__name__)
 
 
@@ -47,6 +50,7 @@ class MediaRemoval:
         if self._library.has_storage:
             await self._remove_assets(connection)
             await self._remove_leftovers(connection)
+            await self._remove_uploads(connection)
 
     async def _remove_assets(self, connection: Connection) -> None:
         cursor = await connection.execute(_SQL["due"], (REMOVALS_MAX,))
@@ -71,12 +75,20 @@ class MediaRemoval:
                 verdict = "forget_leftovers" if is_gone else "postpone_leftovers"
                 await connection.execute(_SQL[verdict], (*names, look_at))
 
+    async def _remove_uploads(self, connection: Connection) -> None:
+        cursor = await connection.execute(_UPLOADS["uploads_due"], (UPLOADS_MAX,))
+        keys = [key for (key,) in await cursor.fetchall()]
+        if keys:
+            is_gone = await _gone("uploads", self._library.remove(keys))
+            verdict = "forget_uploads" if is_gone else "postpone_uploads"
+            await connection.execute(_UPLOADS[verdict], (keys,))
 
-async def _gone(generation_id: str, removal: Awaitable[None]) -> bool:
+
+async def _gone(whose: str, removal: Awaitable[None]) -> bool:
     """Whether a removal went through."""
     try:
         await removal
     except Exception as error:  # whatever the storage's library raises
-        _log.warning("media of %s stay: %s", generation_id, type(error).__name__)
+        _log.warning("media of %s stay: %s", whose, type(error).__name__)
         return False
     return True

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from job_worker import media
@@ -97,6 +98,43 @@ def test_hole_27_a_file_that_hides_its_length_is_bounded_too(
         asyncio.run(copy(host))
     assert caught.value.reason == "media_too_large"
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("127.0.0.1", "10.0.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1"),
+        *("::1", "fe80::1%eth0", "fd00::1", "ff02::1", "::ffff:169.254.169.254"),
+        *("64:ff9b::169.254.169.254", "2002:a9fe:a9fe::1"),
+    ],
+)
+def test_hole_27_an_address_of_our_own_network_is_never_a_provider_s(address: str) -> None:
+    """However it is written, and whatever name led there."""
+    assert not media._is_public(address)
+    assert media._is_public("8.8.8.8")
+    assert media._is_public("64:ff9b::8.8.8.8")
+
+
+def test_hole_27_a_name_that_came_to_point_at_us_is_refused() -> None:
+    """A name on the list may resolve to anything by the time it is asked for: who really answered
+    is judged, before a byte of it is read."""
+
+    class Handler(QuietHandler):
+        def do_GET(self) -> None:
+            self.reply(200, b"secrets of the machine")
+
+    async def judge(url: str) -> None:
+        async with (
+            httpx.AsyncClient(trust_env=False) as client,
+            client.stream("GET", f"http://{host}/a") as response,
+        ):
+            media._check_peer(response, url)
+
+    with serving(Handler) as host:
+        asyncio.run(judge(f"http://{host}/a"))  # loopback by name, as the emulator is
+        with pytest.raises(ProviderRejected) as caught:
+            asyncio.run(judge("https://v3.fal.media/a"))
+    assert caught.value.reason == "media_refused"
 
 
 def test_a_broken_storage_delays_a_result_and_costs_nobody_anything(

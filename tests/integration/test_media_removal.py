@@ -22,6 +22,7 @@ from tests.fixtures.live import LiveLedger, expect, new_account
 
 pytestmark = pytest.mark.slow
 
+PICTURE = b"\x89PNG\r\n\x1a\n a picture of a boat"
 SIGNER = Signer(b"a-secret-of-tests")
 
 
@@ -76,10 +77,11 @@ class Care:
 
         asyncio.run(take())
 
-    def sql(self, query: str, claim: Any) -> list[tuple[Any, ...]]:
-        """Rows about a claim's generation."""
+    def sql(self, query: str, about: Any) -> list[tuple[Any, ...]]:
+        """Rows about a claim's generation, or about a key."""
+        value = about if isinstance(about, str) else about["generation_id"]
         with psycopg.connect(self.ledger.database.url) as connection:
-            cursor = connection.execute(query, [claim["generation_id"]])
+            cursor = connection.execute(query, [value])
             return cursor.fetchall() if cursor.description else []
 
 
@@ -163,6 +165,25 @@ def test_a_thumbnail_is_served_and_goes_with_its_result(care: Care) -> None:
     care.turn()
     assert not film.exists()
     assert not still.exists()
+
+
+def test_an_upload_goes_when_its_time_is_over(care: Care) -> None:
+    """Its file and its note, a while after its link; one that is gone already is no trouble."""
+    http = care.ledger.caller.http
+    first, kept = (expect(201, http.post("/v1/uploads", content=PICTURE)) for _ in range(2))
+    care.turn()
+    assert http.get(first["url"]).content == PICTURE
+    key = urlsplit(first["url"]).path.removeprefix("/v1/media/")
+    noted = "SELECT remove_at > now() + interval '1 day' FROM ledger.uploads WHERE asset_key = %s"
+    assert care.sql(noted, key) == [(True,)]
+    for _ in range(2):
+        over = "UPDATE ledger.uploads SET remove_at = now() WHERE asset_key = %s"
+        care.sql(over, key)
+        care.turn()
+        assert care.sql(noted, key) == []
+        assert http.get(first["url"]).status_code == 404
+        care.sql("INSERT INTO ledger.uploads VALUES (%s, 'demo', 1, now())", key)
+    assert http.get(kept["url"]).content == PICTURE
 
 
 def test_a_storage_in_trouble_is_asked_again_and_holds_nobody_up(

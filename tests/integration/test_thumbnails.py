@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from contracts.jobs import Asset, Thumbnail
-from contracts.media_types import MP4, PNG, WAV, sniff
+from contracts.media import MP4, PNG, WAV, sniff
 from job_worker import thumbnails
 from job_worker.errors import BadSettings
 from job_worker.media import MediaHosts, MediaStore

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.media_types import (
+from contracts.media import (
     JPEG,
     M4A,
     MEDIA_TYPES,

@@ -1,4 +1,5 @@
-"""What kind of media a file is, told by its first bytes: never by a name or a header."""
+"""Files as both services know them: what kind of media one is, told by its first bytes and never
+by a name or a header; and where those lie that are no results."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+UPLOADS_FOLDER: Final = "uploads"
+"""Of the storage: what callers gave as inputs. Every other folder is a generation's."""
 HEAD_BYTES: Final = 64
 """As many of the first bytes of a file as it takes."""
 

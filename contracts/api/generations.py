@@ -144,7 +144,7 @@ class Result(Reply, frozen=True, kw_only=True):
     width: int | None
     height: int | None
     expires_at: datetime
-    thumbnail_url: str | None
+    thumbnail_url: str | None = None
 
 
 class FlagReason(enum.StrEnum):

@@ -220,8 +220,9 @@ def _answering(endpoint: Endpoint, handler: Handler) -> Handler:
             if endpoint.is_keyed:
                 call.key = NO_KEY if call.is_dry_run else key_of(idempotency_key(headers))
             if endpoint.file_types:
-                size_max = endpoint.body_max_bytes
-                arguments["file"] = IncomingFile(request.receive, headers, size_max)
+                arguments["file"] = IncomingFile(
+                    request.receive, headers, endpoint.body_max_bytes, endpoint.file_types
+                )
             document = None
             if endpoint.body is not None:
                 raw = await read_body(request.receive, headers, endpoint.body_max_bytes)

@@ -17,11 +17,14 @@ FILE_WAIT_SECONDS: Final = 120.0
 
 
 class IncomingFile:
-    """A file that is on its way. Raises `Rejected` at once for one that says it is too large."""
+    """A file that is on its way. Raises `Rejected` at once for one that says it is too large, or
+    is encoded. What it says of its type is nobody's proof."""
 
-    def __init__(self, receive: Receive, headers: Headers, size_max: int) -> None:
+    def __init__(
+        self, receive: Receive, headers: Headers, size_max: int, media_types: tuple[str, ...]
+    ) -> None:
         if headers.get(b"content-encoding") not in {None, b"identity"}:
-            raise Rejected(ProblemCode.UNSUPPORTED_MEDIA_TYPE)
+            raise Rejected(ProblemCode.UNSUPPORTED_MEDIA_TYPE, media_types=media_types)
         announced = headers.get(b"content-length")
         if announced is not None and int(announced) > size_max:
             raise too_large(size_max)

@@ -1,4 +1,4 @@
-"""Stored assets in a local folder, for whoever holds a link that the ledger signed."""
+"""Stored files in a local folder, for whoever holds a link that the ledger signed."""
 
 import asyncio
 import re
@@ -40,13 +40,16 @@ class MediaController(Controller):
         scope=None,
         reply=bytes,
         has_head=True,
-        summary="Fetch a stored asset",
+        summary="Fetch a stored file",
         problems=(ProblemCode.NOT_FOUND, ProblemCode.RANGE_NOT_SATISFIABLE),
         media_types=tuple(known.content_type for known in MEDIA_TYPES),
     )
     async def read_media(self, call: Call, folder: str, name: str, query: MediaQuery) -> HttpReply:
-        """The asset behind a `result.url`, whole or the part that a Range header asks for."""
-        wanted = _range_of(call.headers.get(b"range"))
+        """What is behind the `url` of a result or an upload, or a `thumbnail_url`: whole, or the
+        part that a Range header asks for."""
+        # If-Range names a version, and none was ever told: so it is another one, and wanted whole.
+        is_conditional = call.headers.any(b"if-range") is not None
+        wanted = None if is_conditional else _range_of(call.headers.get(b"range"))
         stored = await call.services.generations.library.open(
             f"{folder}/{name}", query.expires, query.signature, wanted
         )

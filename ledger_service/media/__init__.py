@@ -1,1 +1,1 @@
-"""Stored assets as their owners reach them: links that expire."""
+"""The storage: links to files that expire, files that callers give, and what goes when."""

@@ -1,4 +1,4 @@
-"""Links to stored assets, and the bytes behind them when the storage is a local folder.
+"""The storage: links to files, and the bytes behind them when it is a local folder.
 
 An object store signs its own links; for a folder the ledger serves the file itself, to whoever
 holds a link that it signed.
@@ -59,7 +59,7 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MediaLibrary:
-    """Assets under `storage_url` (`file:///…` or `s3://…`)."""
+    """Files under `storage_url` (`file:///…` or `s3://…`). `public_url`: how others reach us."""
 
     def __init__(self, storage_url: str, signer: Signer, public_url: str = "") -> None:
         self._signer = signer

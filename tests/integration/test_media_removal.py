@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ import psycopg
 import pytest
 
 from ledger_service.domain.commands import Command
+from ledger_service.media.caretaker import Caretaker
 from ledger_service.media.library import MediaLibrary
 from ledger_service.media.removal import MediaRemoval
 from ledger_service.signing import Signer
@@ -203,6 +205,38 @@ def test_a_storage_in_trouble_is_asked_again_and_holds_nobody_up(
     assert f"media of {claim['generation_id']} stay" in caplog.text
     stuck.rmdir()
     stuck.parent.rmdir()
+
+
+def test_a_storage_that_never_answers_holds_nobody_up(
+    care: Care, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its care goes on beside the clockwork's other works, and ends with them: nothing is lost."""
+    claim = care.fetching()
+    left = care.store(claim)
+    expect(200, care.by_hand.report(claim, FAILED))
+
+    async def begin_and_stop(silent: socket.socket) -> None:
+        library = MediaLibrary("s3://boats/media", SIGNER)
+        removal = MediaRemoval(library, care._submit, timedelta())
+        caretaker = Caretaker(care.ledger.database.url, removal)
+        is_asked = asyncio.ensure_future(asyncio.to_thread(silent.accept))
+        while not is_asked.done():  # the log may take several turns to be read
+            caretaker.begin()
+            await asyncio.wait([is_asked], timeout=0.05)
+        is_asked.result()[0].close()
+        line, _ = is_asked.result()
+        async with asyncio.timeout(5.0):
+            await caretaker.stop()
+        line.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ALLOW_HTTP"):
+            monkeypatch.setenv(name, "true")
+        asyncio.run(begin_and_stop(silent))
+    assert left.exists()
+    care.turn()
+    assert not left.exists()
 
 
 def test_a_removal_that_is_not_recorded_is_done_again(care: Care) -> None:

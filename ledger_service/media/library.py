@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import msgspec
 import obstore
@@ -35,8 +35,7 @@ _LINK: Final = re.compile(
     r"\?expires=(\d{1,12})&signature=([0-9a-f]{64})",
     re.ASCII,
 )
-
-
+_THIS_MACHINE: Final = re.compile(r"https?://(127\.0\.0\.1|\[::1\]|localhost)(:\d{1,5})?")
 _log = logging.getLogger(__name__)
 
 
@@ -68,7 +67,7 @@ class MediaLibrary:
         self._store: Any = None
         if storage_url.startswith("file://"):
             self._root = Path(storage_url.removeprefix("file://"))
-            self._store = LocalStore(self._root, mkdir=True)
+            self._store = LocalStore(self._root, mkdir=True, automatic_cleanup=True)
         elif storage_url:
             self._store = from_url(storage_url)
 
@@ -95,7 +94,8 @@ class MediaLibrary:
         if found is None or self._root is None:
             return False
         base, key, expires, signature = found.groups()
-        is_here = base == self._public_url if self._public_url else _is_loopback(base)
+        known = self._public_url
+        is_here = base == known if known else _THIS_MACHINE.fullmatch(base) is not None
         is_open = int(expires) >= datetime.now(UTC).timestamp()
         return is_here and is_open and self._signer.is_genuine(signature, PURPOSE, key, expires)
 
@@ -159,10 +159,6 @@ class MediaLibrary:
             piece = await obstore.get_range_async(self._store, key, start=start, end=stop)
             yield bytes(piece)
             start = stop
-
-
-def _is_loopback(base: str) -> bool:
-    return urlsplit(base).hostname in {"127.0.0.1", "::1", "localhost"}
 
 
 def _clear(root: Path, folder: str, kept: Collection[str]) -> None:

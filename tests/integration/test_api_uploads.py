@@ -114,6 +114,7 @@ def test_only_our_own_address_is_taken_in_place_of_a_public_one(
         url.replace("127.0.0.1", "127.0.0.1@10.0.0.1"),
         url.replace(parts.netloc, "10.0.0.1:8080"),
         url.replace(parts.netloc, "10.0.0.1#@127.0.0.1"),
+        url.replace(parts.netloc, "["),
         url.replace(".png", ".jpeg"),
         f"http://{parts.netloc}/v1/accounts/{account_id}",
     ]

@@ -30,8 +30,8 @@ CODECS: Final = "h264,hevc,vp8,vp9,libdav1d,av1,png,mjpeg,webp"
 
 
 def bound_resources() -> None:
-    """Whatever the file makes the decoder do ends here: in memory, in time, and it writes no file
-    and starts no process."""
+    """Whatever the file makes the decoder do ends here: in memory and in time, and it writes no
+    file."""
     for kind, most in (
         (resource.RLIMIT_AS, MEMORY_MAX_BYTES),
         (resource.RLIMIT_CPU, CPU_MAX_SECONDS),
@@ -43,11 +43,11 @@ def bound_resources() -> None:
 
 
 def make_still(file: Any, demuxer: str) -> bytes:
-    """The JPEG; raises whatever the decoder does. The demuxer is named, so that no file can pass
-    for a playlist that leads elsewhere."""
+    """The JPEG; raises whatever the decoder does. The demuxer is named, and opens nothing itself,
+    so that no file can pass for a playlist that leads elsewhere."""
     import av
 
-    options = {"codec_whitelist": CODECS}
+    options = {"codec_whitelist": CODECS, "protocol_whitelist": "none"}
     with av.open(file, format=demuxer, options=options) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1

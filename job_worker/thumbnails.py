@@ -1,4 +1,4 @@
-"""Thumbnails: a small still of each film and picture, made by a process that may not do anything.
+"""Thumbnails: a small still of each film and picture, made by a process of its own with bounds.
 
 A result without one is as good: whatever goes wrong here is logged, and nothing more.
 """

@@ -78,6 +78,15 @@ ROWS = (
         keys={"kty", "crv", "use", "kid", "x"}),
     Row(asks="POST /storage/upload/initiate?storage_type=fal-cdn-v3", answers=200,
         sends={"file_name": "a.png", "content_type": "image/png"}, keys={"upload_url", "file_url"}),
+    Row(asks="POST /storage/upload/initiate-multipart", answers=200,
+        sends={"file_name": "a.png", "content_type": "image/png"}, keys={"upload_url", "file_url"}),
+    Row(asks="POST /storage/auth/token?storage_type=fal-cdn-v3", answers=200, sends={},
+        keys={"token", "token_type", "base_url", "expires_at"}),
+    Row(asks="POST /files/upload", answers=401, keys={"detail"}),
+    Row(asks=f"POST /run/{VIDEO}", sends={"prompt": "x"}, answers=200, keys={"video", "seed"},
+        headers=("x-fal-billable-units",)),
+    Row(asks=f"POST /run/{VIDEO}", sends={"prompt": "[[fal:fail]]"}, answers=500,
+        keys={"detail", "error_type"}, headers=("x-fal-error-type",)),
     Row(asks="DELETE /v1/models/requests/nobody/payloads", answers=404, keys={"detail"}),
     Row(asks="DELETE /v1/models/requests/{done}/payloads", answers=200,
         keys={"cdn_delete_results"}),
@@ -160,6 +169,9 @@ def test_each_key_has_runners_of_its_own(fal: Emulator) -> None:
         answer = two.http.get(neighbour["status_url"], headers={"authorization": "Key id:two"})
         assert answer.json()["status"] == "COMPLETED"
         assert two.http.get(waiting["status_url"]).json()["status"] == "IN_QUEUE"
+        direct = two.http.post(f"/run/{VIDEO}", json={"prompt": "x"})
+        assert direct.json()["error_type"] == "concurrent_requests_limit"
+        assert (direct.status_code, direct.headers["x-fal-needs-retry"]) == (429, "1")
 
 
 def test_deleted_payloads_are_gone_and_the_deletion_can_be_repeated(fal: Emulator) -> None:
@@ -220,3 +232,23 @@ def test_a_file_is_announced_put_and_read(fal: Emulator) -> None:
 def test_a_file_must_be_announced_properly(fal: Emulator, said: dict[str, Any]) -> None:
     """Else there is nowhere to put it."""
     assert fal.http.post("/storage/upload/initiate", json=said).status_code == 422
+
+
+def test_parts_must_be_those_that_were_put(fal: Emulator) -> None:
+    """As fal's JavaScript client sends a large file; wrong or missing parts make none."""
+    said = {"file_name": "a.bin", "content_type": "video/mp4"}
+    urls = fal.http.post("/storage/upload/initiate-multipart", json=said).json()
+    with httpx.Client(trust_env=False) as stranger:
+        tags = [
+            stranger.put(f"{urls['upload_url']}/{number}", content=content).headers["etag"]
+            for number, content in ((2, b"end"), (1, b"begin, "))
+        ]
+        good = [{"partNumber": 1, "etag": tags[1]}, {"partNumber": 2, "etag": tags[0]}]
+        for bad in ([], [*good, {"partNumber": 3, "etag": "x"}], [{**good[0], "etag": tags[0]}]):
+            complete = {"parts": bad}
+            answer = stranger.post(f"{urls['upload_url']}/complete", json=complete)
+            assert answer.status_code == 400
+            assert stranger.get(urls["file_url"]).status_code == 404
+        assert stranger.put(f"{urls['upload_url']}/0", content=b"x").status_code == 404
+        stranger.post(f"{urls['upload_url']}/complete", json={"parts": good}).raise_for_status()
+        assert stranger.get(urls["file_url"]).content == b"begin, end"

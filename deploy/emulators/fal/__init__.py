@@ -5,9 +5,10 @@ Start it with ``python -m deploy.emulators.fal --port 0 --state-dir DIR``. A req
     protocol.py      the queue's routes       jobs.py        queue and state machine, in SQLite
     platform_api.py  /v1 look-ups        ──▶  outcomes.py    what status and result look like
     files.py         generated media          webhooks.py    deliveries with retries
-    storage.py       files clients bring      sealing.py     what they say, and their signatures
-    admin.py         what really happened     submits.py     every submit, accepted or not
-                                              accounts.py    prepaid balances
+    direct.py        models without a queue   sealing.py     what they say, and their signatures
+    storage.py,      files clients bring,     submits.py     every submit, accepted or not
+      cdn.py           whole or in parts      admission.py   whether it becomes a job
+    admin.py         what really happened     accounts.py    prepaid balances
 
 `app.py` puts these together, `models.py` knows inputs and `prices.py` costs, `errors.py` every
 way to fail, `identities.py` whose a key is, `media.py` makes each file unique, `wire.py` reaches

@@ -34,6 +34,8 @@ def parser() -> argparse.ArgumentParser:
     add = arguments.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     add("--port", type=int, default=0, help="port to listen on; 0 picks a free one (%(default)s)")
+    add("--tls-certificate", type=Path, help="speak https: the certificate and its chain, in PEM")
+    add("--tls-key", type=Path, help="its private key, in PEM; needs --tls-certificate")
     add("--state-dir", type=Path, required=True, help="where jobs and the signing key are kept")
     add("--key", action="append", default=[], help="accepted API key, repeatable (default: any)")
     add("--concurrency", type=int, default=10, help="jobs in progress per key (%(default)s)")
@@ -90,7 +92,10 @@ def main() -> None:
     """Bind first, so that a taken port fails before anything else happens; then serve."""
     if not __debug__:
         raise SystemExit("refusing to run under -O: assertions guard this program")
-    options = parser().parse_args()
+    arguments = parser()
+    options = arguments.parse_args()
+    if (options.tls_certificate is None) is not (options.tls_key is None):
+        arguments.error("--tls-certificate and --tls-key go together")
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -102,11 +107,15 @@ def main() -> None:
             http=CuttableProtocol,
             access_log=False,
             log_level="warning",
+            server_header=False,  # a gateway's page has one of its own
             # Held connections of lost submits would otherwise keep a stopping process alive.
             timeout_graceful_shutdown=1,
+            ssl_certfile=options.tls_certificate,
+            ssl_keyfile=options.tls_key,
         )
         host = f"[{options.host}]" if ":" in options.host else options.host
-        url = f"http://{host}:{listener.getsockname()[1]}"
+        scheme = "https" if config.is_ssl else "http"
+        url = f"{scheme}://{host}:{listener.getsockname()[1]}"
         AnnouncingServer(config, url, options.ready_file).run(sockets=[listener])
 
 

@@ -13,7 +13,16 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, ControllerRouterHandler, ExceptionHandlersMap
 
-from deploy.emulators.fal import admin, files, outcomes, platform_api, protocol, storage
+from deploy.emulators.fal import (
+    admin,
+    cdn,
+    direct,
+    files,
+    outcomes,
+    platform_api,
+    protocol,
+    storage,
+)
 from deploy.emulators.fal.accounts import Accounts
 from deploy.emulators.fal.clock import Clock
 from deploy.emulators.fal.database import Facts, connect
@@ -34,10 +43,12 @@ from deploy.emulators.fal.wire import (
 
 _IDLE_SECONDS = 1.0
 _ROUTES: list[ControllerRouterHandler] = [
-    *(protocol.submit, protocol.read, protocol.cancel, files.download),
+    *(protocol.submit, protocol.read, protocol.cancel, direct.run, files.download),
     *(platform_api.by_endpoint, platform_api.delete_payloads, platform_api.pricing),
     *(platform_api.billing, platform_api.meta, platform_api.jwks),
     *(storage.initiate, storage.put_content, storage.read_upload),
+    *(cdn.token, cdn.upload, cdn.begin_parts, cdn.initiate_parts, cdn.put_part),
+    cdn.complete_parts,
     *(admin.jobs, admin.state, admin.page, admin.health),
     *(admin.reset, admin.move_clock, admin.start_outage, admin.set_balance),
 ]

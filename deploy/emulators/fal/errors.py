@@ -80,6 +80,10 @@ LOCKED: Final = (
     b' Top up your balance at fal.ai/dashboard/billing."}'
 )
 """What a submit is told once the prepaid balance is spent, or ``submit-403`` asks for it."""
+TOO_MANY: Final = b'{"detail":"Too many requests.","error_type":"concurrent_requests_limit"}'
+"""What ``submit-429`` says, and a direct call while all runners of its key are busy."""
+GATEWAY: Final = "nginx"
+"""Whose ``server`` header the pages of a gateway bear."""
 
 
 def gateway_page(title: str) -> bytes:
@@ -97,10 +101,7 @@ SUBMIT_REFUSALS: Final[Mapping[str, tuple[str, bytes]]] = {
         "application/json",
         b'{"detail":[{"loc":["body"],"msg":"refused on request","type":"value_error"}]}',
     ),
-    "429": (
-        "application/json",
-        b'{"detail":"Too many requests.","error_type":"concurrent_requests_limit"}',
-    ),
+    "429": ("application/json", TOO_MANY),
     "500": ("application/json", b'{"detail":"The platform failed.","error_type":"internal_error"}'),
     "502": ("text/html", gateway_page("502 Bad Gateway")),
     "503": ("text/html", gateway_page("503 Service Temporarily Unavailable")),

@@ -222,10 +222,9 @@ class JobQueue:
         owners = self._db.execute(f"SELECT DISTINCT owner FROM jobs WHERE {ready}").fetchall()  # noqa: S608
         waiting: list[Job] = []
         for (owner,) in owners:
-            running = self._count("status = 'IN_PROGRESS' AND owner = ?", owner)
-            free = max(0, self._settings.concurrency - running)
             waiting += self._select(
-                f"{ready} AND owner = ? ORDER BY priority, seq LIMIT ?", owner, free
+                f"{ready} AND owner = ? ORDER BY priority, seq LIMIT ?",
+                *(owner, self._free_runners(owner)),
             )
         if waiting:
             with transaction(self._db):
@@ -236,6 +235,14 @@ class JobQueue:
                         (now, self._ends_at(job, now), job.seq),
                     )
         return len(waiting)
+
+    def has_free_runner(self, owner: str) -> bool:
+        """Whether a job of this key would start at once."""
+        return self._free_runners(owner) > 0
+
+    def _free_runners(self, owner: str) -> int:
+        running = self._count("status = 'IN_PROGRESS' AND owner = ?", owner)
+        return max(0, self._settings.concurrency - running)
 
     def _ends_at(self, job: Job, now: float) -> float | None:
         if models.violations(job.endpoint, job.input):

@@ -14,7 +14,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from deploy.emulators.fal.clock import Clock
 from deploy.emulators.fal.database import Facts
-from deploy.emulators.fal.errors import gateway_page
+from deploy.emulators.fal.errors import GATEWAY, gateway_page
 from deploy.emulators.fal.wire import reset, until_disconnected
 
 OutageMode = Literal["refuse", "ignore", "page"]
@@ -79,6 +79,10 @@ async def _say_nothing(scope: Scope, receive: Receive, outage: Outage, mode: str
 
 async def _send_page(send: Send) -> None:
     body = gateway_page("503 Service Temporarily Unavailable")
-    headers = [(b"content-type", b"text/html"), (b"content-length", str(len(body)).encode())]
+    headers = [
+        (b"content-type", b"text/html"),
+        (b"content-length", str(len(body)).encode()),
+        (b"server", GATEWAY.encode()),
+    ]
     await send({"type": "http.response.start", "status": 503, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from deploy.emulators.fal import media, models
-from deploy.emulators.fal.errors import CATALOGUE, ErrorKind, detail_item, gateway_page
+from deploy.emulators.fal.errors import CATALOGUE, GATEWAY, ErrorKind, detail_item, gateway_page
 from deploy.emulators.fal.jobs import Job
 
 FOREIGN_ORIGIN: Final = "https://media.invalid"
@@ -138,7 +138,14 @@ def failure(
 
 def gateway_failure() -> Answer:
     """What a proxy says when it cannot reach what is behind it."""
-    return Answer(status_code=502, body=gateway_page("502 Bad Gateway"), media_type="text/html")
+    return gateways(502, gateway_page("502 Bad Gateway"))
+
+
+def gateways(status_code: int, page: bytes) -> Answer:
+    """A page that the platform has not written."""
+    return Answer(
+        status_code=status_code, body=page, media_type="text/html", headers={"server": GATEWAY}
+    )
 
 
 def _failure_body(error_type: str, kind: ErrorKind, given: Any, shape: str | None) -> Any:

@@ -5,10 +5,9 @@ in. A request id is its submitter's: to every other key it does not exist.
 """
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from hashlib import sha256
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -17,12 +16,13 @@ from litestar.background_tasks import BackgroundTask
 from litestar.di import NamedDependency
 from litestar.response import Stream
 
-from deploy.emulators.fal import directives, outcomes
+from deploy.emulators.fal import outcomes
 from deploy.emulators.fal.accounts import Accounts
+from deploy.emulators.fal.addresses import Address, parse_address
+from deploy.emulators.fal.admission import Admitted, admit
 from deploy.emulators.fal.clock import Clock
 from deploy.emulators.fal.directives import Directives
-from deploy.emulators.fal.errors import LOCKED, SUBMIT_REFUSALS, detail_item
-from deploy.emulators.fal.jobs import Job, JobQueue, Submission
+from deploy.emulators.fal.jobs import Job, JobQueue
 from deploy.emulators.fal.submits import SubmitLog
 from deploy.emulators.fal.webhooks import Courier
 from deploy.emulators.fal.wire import (
@@ -35,17 +35,8 @@ from deploy.emulators.fal.wire import (
 )
 
 MAX_BODY_BYTES: Final = 1 << 20
-MAX_ENDPOINT_CHARACTERS: Final = 256
-_PREFIXES: Final = ("workflows", "comfy")
 _STREAM_PAUSE_SECONDS: Final = 0.1
 _LOOK_SECONDS: Final = 0.02
-_ACTIONS: Final = {
-    "": "result",
-    "response": "result",
-    "status": "status",
-    "status/stream": "stream",
-    "cancel": "cancel",
-}
 _NOT_FOUND: Final = {"status": "NOT_FOUND"}
 _STATUS_STUMBLES: Final = {
     "status-404": outcomes.Answer(status_code=404, body=_NOT_FOUND),
@@ -56,32 +47,6 @@ _RESULT_STUMBLES: Final = {
     "result-500": outcomes.failure("internal_error", None, {}),
     "result-502": outcomes.gateway_failure(),
 }
-
-
-class Address(msgspec.Struct, frozen=True, kw_only=True):
-    """What a URL path means: an endpoint to submit to, or something to do with a request."""
-
-    endpoint: str
-    app: str
-    request_id: str = ""
-    action: str = "submit"
-
-
-def parse_address(path: str) -> Address:
-    """Take a path apart; a `Refusal` 404 when it means nothing."""
-    segments = [segment for segment in path.split("/") if segment]
-    length = 3 if segments[:1] and segments[0] in _PREFIXES else 2
-    app = "/".join(segments[:length])
-    rest = segments[length:]
-    is_endpoint = len(segments) >= length and len(path) <= MAX_ENDPOINT_CHARACTERS
-    if is_endpoint and "requests" not in rest:
-        return Address(endpoint="/".join(segments), app=app)
-    if "requests" in rest:
-        behind = rest[rest.index("requests") + 1 :]
-        action = _ACTIONS.get("/".join(behind[1:]))
-        if behind and action:
-            return Address(endpoint=app, app=app, request_id=behind[0], action=action)
-    raise Refusal(404, {"detail": "Path not found", "error_type": "bad_request"})
 
 
 @post("/{address:path}", status_code=200)
@@ -98,34 +63,18 @@ async def submit(
     address = parse_address(request.scope["path"])
     if address.action != "submit":
         raise Refusal(405, {"detail": "Method Not Allowed"})
-    given = decode_input(await request.body())
-    wished = _directives(given, "")
-    submission = _submission(request, address, given, owner)
-    now = queue.now()
-    number, chaos = submits.begin(address.endpoint, submission.tags, now, spoil=not wished.given)
-    submission = msgspec.structs.replace(submission, chaos=chaos)
-    asked = _directives(given, chaos)
-    queue.advance(now)
-    refusal = (
-        _refusal(asked, queue, submission, number)
-        or _lock(accounts, owner)
-        or _full_queue(request, queue, address.endpoint)
-    )
-    if refusal is not None:
-        submits.refuse(number, refusal.status_code)
-        return respond(refusal)
-    if "drop-submit" in asked and _strikes("drop-submit", asked, queue, submission, number):
-        await cut(request)
-        return Response(None, status_code=504)
-    job = queue.submit(submission, now)
-    submits.accept(number, job.request_id)
+    full = partial(_full_queue, request, queue, address.endpoint)
+    admitted = await admit(request, address, queue, submits, accounts, owner, full)
+    if not isinstance(admitted, Admitted):
+        return admitted
+    job, asked = admitted.job, admitted.asked
     while "webhook-first" in asked and courier.has_untried(job.request_id):
-        if await _is_left_within(_LOOK_SECONDS, request):
+        if await is_left_within(_LOOK_SECONDS, request):
             return Response(None, status_code=504)  # nobody is left to read it
     return await _answer_submit(request, queue, job, asked, clock)
 
 
-async def _is_left_within(seconds: float, request: Request[Any, Any, Any]) -> bool:
+async def is_left_within(seconds: float, request: Request[Any, Any, Any]) -> bool:
     """Wait this long, or until the client has gone."""
     with suppress(TimeoutError):
         await asyncio.wait_for(until_client_leaves(request), seconds)
@@ -171,54 +120,9 @@ async def _answer_submit(
 async def _is_patient(request: Request[Any, Any, Any], clock: Clock, until: float) -> bool:
     """Wait until then; False when the client leaves before."""
     while clock.now() < until:
-        if await _is_left_within(clock.pause_seconds(until), request):
+        if await is_left_within(clock.pause_seconds(until), request):
             return False
     return True
-
-
-def decode_input(body: bytes) -> dict[str, Any]:
-    """A submit's body; a `Refusal` 422 when it is not one JSON object."""
-    try:
-        return msgspec.json.decode(body, type=dict[str, Any])
-    except (ValueError, RecursionError) as error:
-        item = detail_item(["body"], f"JSON decode error: {error}", "json_invalid", None)
-        raise Refusal(422, {"detail": [item]}) from error
-
-
-def _directives(given: dict[str, Any], chaos: str) -> Directives:
-    prompt = given.get("prompt", "")
-    try:
-        return directives.parse((prompt if isinstance(prompt, str) else "") + chaos)
-    except directives.BadDirective as error:
-        item = detail_item(["body", "prompt"], str(error), "unknown_directive", error.text)
-        raise Refusal(422, {"detail": [item]}) from error
-
-
-def _refusal(
-    asked: Directives, queue: JobQueue, submission: Submission, number: int
-) -> outcomes.Answer | None:
-    for status, (content_type, body) in SUBMIT_REFUSALS.items():
-        name = f"submit-{status}"
-        if name in asked and _strikes(name, asked, queue, submission, number):
-            headers = {"x-fal-needs-retry": "1"} if status in ("429", "503") else {}
-            headers |= {"retry-after": "1"} if status == "429" else {}
-            return outcomes.Answer(
-                status_code=int(status), body=body, media_type=content_type, headers=headers
-            )
-    return None
-
-
-def _strikes(
-    name: str, asked: Directives, queue: JobQueue, submission: Submission, number: int
-) -> bool:
-    """Whether a directive that bars a submit does so once more; chaos does so once."""
-    what = f"chaos {number}" if submission.chaos else str(submission.input["prompt"])
-    fingerprint = sha256(f"{submission.endpoint} {name} {what}".encode()).hexdigest()
-    return queue.refuse(fingerprint, asked.number(name, float("inf")))
-
-
-def _lock(accounts: Accounts, owner: str) -> outcomes.Answer | None:
-    return outcomes.Answer(status_code=403, body=LOCKED) if accounts.is_locked(owner) else None
 
 
 def _full_queue(
@@ -229,39 +133,6 @@ def _full_queue(
         return None
     body = {"detail": "The queue is full.", "error_type": "queue_full"}
     return outcomes.Answer(status_code=429, body=body)
-
-
-def _submission(
-    request: Request[Any, Any, Any], address: Address, given: dict[str, Any], owner: str
-) -> Submission:
-    headers = {
-        name.lower(): value
-        for name, value in request.headers.items()
-        if name.lower().startswith(("x-fal-", "x-app-fal-"))
-    }
-    pairs = (pair.partition("=") for pair in headers.get("x-fal-tags", "").split(",") if pair)
-    return Submission(
-        owner=owner,
-        endpoint=address.endpoint,
-        app=address.app,
-        input=given,
-        tags={name.strip(): value.strip() for name, _, value in pairs},
-        headers=headers,
-        origin=origin_of(request),
-        priority=1 if headers.get("x-fal-queue-priority") == "low" else 0,
-        start_timeout_seconds=_seconds(headers.get("x-fal-request-timeout")),
-        webhook_url=request.query_params.get("fal_webhook"),
-    )
-
-
-def _seconds(header: str | None) -> float | None:
-    if header is None:
-        return None
-    with suppress(ValueError):
-        seconds = float(header)
-        if math.isfinite(seconds) and seconds > 0:
-            return seconds
-    raise Refusal(400, {"detail": "bad timeout", "error_type": "bad_request"})
 
 
 @get("/{address:path}")
@@ -279,7 +150,7 @@ async def read(
     elif address.action == "stream":
         response = Stream(_statuses(request, queue, job), media_type="text/event-stream")
     elif address.action == "result":
-        response = respond(_result(request, queue, job))
+        response = respond(result_of(request, queue, job))
     else:
         raise Refusal(405, {"detail": "Method Not Allowed"})
     response.set_header("x-fal-request-id", job.request_id)
@@ -320,7 +191,8 @@ async def _statuses(
         await asyncio.sleep(_STREAM_PAUSE_SECONDS)
 
 
-def _result(request: Request[Any, Any, Any], queue: JobQueue, job: Job) -> outcomes.Answer:
+def result_of(request: Request[Any, Any, Any], queue: JobQueue, job: Job) -> outcomes.Answer:
+    """The answer to somebody who asks for a job's result now; a `Refusal` where there is none."""
     if job.status != "COMPLETED":
         raise Refusal(400, {"detail": "Request is still in progress", "error_type": "bad_request"})
     if job.payloads_deleted:

@@ -59,6 +59,12 @@ CREATE TABLE IF NOT EXISTS uploads (
     complete      INTEGER NOT NULL DEFAULT 0
 );
 
+-- What opens the CDN to a client that brings files.
+CREATE TABLE IF NOT EXISTS upload_tokens (
+    token       TEXT PRIMARY KEY,
+    expires_at  REAL NOT NULL
+);
+
 -- Single values: clock, outage, prepaid balance.
 CREATE TABLE IF NOT EXISTS facts (
     name   TEXT PRIMARY KEY,

@@ -6,7 +6,7 @@ import re
 import socket
 import struct
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 from litestar import Request, Response
@@ -14,10 +14,12 @@ from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from deploy.emulators.fal.errors import GATEWAY
 from deploy.emulators.fal.identities import owner_of
 from deploy.emulators.fal.outcomes import Answer
 from deploy.emulators.fal.settings import Settings
 
+_REQUEST_ID: Final = b"x-fal-request-id"
 _log = logging.getLogger(__name__)
 
 
@@ -81,15 +83,20 @@ def authenticate(request: Request[Any, Any, Any], settings: Settings) -> str:
 
 
 def with_request_ids(app: ASGIApp) -> ASGIApp:
-    """Give every answer an ``x-fal-request-id``, those of the framework's errors included."""
+    """Give every answer an ``x-fal-request-id``, those of the framework's errors included.
+
+    A gateway's page has none: by that fal's own client tells it from the platform's words.
+    """
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = list(message["headers"])
-                if not any(name.lower() == b"x-fal-request-id" for name, _ in headers):
-                    headers.append((b"x-fal-request-id", str(uuid4()).encode()))
-                message["headers"] = headers
+                headers = {name.lower(): value for name, value in message["headers"]}
+                if headers.get(b"server") == GATEWAY.encode():
+                    headers.pop(_REQUEST_ID, None)
+                else:
+                    headers.setdefault(_REQUEST_ID, str(uuid4()).encode())
+                message["headers"] = list(headers.items())
             await send(message)
 
         await app(scope, receive, send_with_id)

@@ -69,7 +69,17 @@ ROWS = (
         keys={"items", "has_more", "next_cursor"}),
     Row(asks=f"GET /v1/models/pricing?endpoint_id={VIDEO},a/b", answers=200, within="prices",
         keys={"endpoint_id", "unit_price", "unit", "currency"}),
-    Row(asks="GET /v1/models/pricing", answers=422, keys={"detail"}),
+    Row(asks="GET /v1/models/pricing", answers=400, within="error", keys={"type", "message"}),
+    Row(asks="POST /v1/models/pricing/estimate", answers=200,
+        sends={"estimate_type": "unit_price", "endpoints": {VIDEO: {"unit_quantity": 8}}},
+        keys={"estimate_type", "total_cost", "currency"}),
+    Row(asks="GET /v1/models/usage", answers=200, keys={"time_series", "next_cursor", "has_more"}),
+    Row(asks="GET /v1/models/usage?expand=summary", answers=200, within="summary",
+        keys={"endpoint_id", "unit", "quantity", "unit_price", "cost", "currency"}),
+    Row(asks="GET /v1/models", answers=200, within="models", keys={"endpoint_id", "metadata"}),
+    Row(asks=f"GET /v1/models?endpoint_id={VIDEO}&expand=openapi-3.0", answers=200,
+        within="models", keys={"endpoint_id", "metadata", "openapi"}),
+    Row(asks="GET /v1/nothing/of/the/kind", answers=404, within="error", keys={"type", "message"}),
     Row(asks="GET /v1/account/billing", answers=200, keys={"username"}),
     Row(asks="GET /v1/account/billing?expand=credits", answers=200, within="credits",
         keys={"current_balance", "currency"}),
@@ -87,7 +97,8 @@ ROWS = (
         headers=("x-fal-billable-units",)),
     Row(asks=f"POST /run/{VIDEO}", sends={"prompt": "[[fal:fail]]"}, answers=500,
         keys={"detail", "error_type"}, headers=("x-fal-error-type",)),
-    Row(asks="DELETE /v1/models/requests/nobody/payloads", answers=404, keys={"detail"}),
+    Row(asks="DELETE /v1/models/requests/nobody/payloads", answers=404, within="error",
+        keys={"type", "message"}),
     Row(asks="DELETE /v1/models/requests/{done}/payloads", answers=200,
         keys={"cdn_delete_results"}),
 )  # fmt: skip
@@ -132,13 +143,13 @@ def test_every_row_of_the_protocol_holds(
 
 
 def test_the_row_without_a_key_is_a_401_everywhere(fal: Emulator) -> None:
-    """Only what is public at fal answers a stranger: media, the key set, and files brought."""
-    public = {"/.well-known/jwks.json"}
+    """Only what is public at fal answers a stranger: media, files brought, models and key set."""
+    public = {"/.well-known/jwks.json", "/v1/models", "/v1/nothing/of/the/kind"}
     with httpx.Client(base_url=fal.url, trust_env=False) as stranger:
         answers = {
             row.asks: stranger.request(*row.asks.split(" "), json=row.sends).status_code
             for row in ROWS
-            if row.asks.split(" ")[1] not in public
+            if row.asks.split(" ")[1].partition("?")[0] not in public
         }
     assert set(answers.values()) == {401}
 

@@ -2,13 +2,15 @@
 
 Start it with ``python -m deploy.emulators.fal --port 0 --state-dir DIR``. A request travels::
 
-    protocol.py      the queue's routes       jobs.py        queue and state machine, in SQLite
-    platform_api.py  /v1 look-ups        ──▶  outcomes.py    what status and result look like
-    files.py         generated media          webhooks.py    deliveries with retries
-    direct.py        models without a queue   sealing.py     what they say, and their signatures
-    storage.py,      files clients bring,     submits.py     every submit, accepted or not
-      cdn.py           whole or in parts      admission.py   whether it becomes a job
-    admin.py         what really happened     accounts.py    prepaid balances
+    protocol.py      the queue's routes       admission.py   what becomes of a submit
+    direct.py        models without a queue   submits.py     every submit, accepted or not
+    files.py         generated media          jobs.py        queue and state machine, in SQLite
+    storage.py       files clients bring ──▶  outcomes.py    what status and result look like
+    cdn.py           … with tokens, in parts  webhooks.py    deliveries with retries
+    platform_api.py  /v1: past requests       sealing.py     what they say, and their signatures
+    catalogue.py     /v1: models              accounts.py    prepaid balances
+    costs.py         /v1: money
+    admin.py         what really happened
 
 `app.py` puts these together, `models.py` knows inputs and `prices.py` costs, `errors.py` every
 way to fail, `identities.py` whose a key is, `media.py` makes each file unique, `wire.py` reaches

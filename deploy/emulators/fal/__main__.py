@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     add("--tls-key", type=Path, help="its private key, in PEM; needs --tls-certificate")
     add("--state-dir", type=Path, required=True, help="where jobs and the signing key are kept")
     add("--key", action="append", default=[], help="accepted API key, repeatable (default: any)")
+    add("--admin-key", action="append", default=[], help="admin key, repeatable (default: any)")
     add("--concurrency", type=int, default=10, help="jobs in progress per key (%(default)s)")
     add("--job-seconds", type=float, default=1.0, help="length of an ordinary job (%(default)s)")
     add("--result-seconds", type=float, default=3600, help="life of a result (%(default)s)")
@@ -76,6 +77,7 @@ def settings_from(options: argparse.Namespace) -> Settings:
     return Settings(
         state_dir=options.state_dir,
         keys=tuple(options.key),
+        admin_keys=tuple(options.admin_key),
         concurrency=options.concurrency,
         job_seconds=options.job_seconds,
         result_seconds=options.result_seconds,

@@ -15,7 +15,9 @@ from litestar.types import ASGIApp, ControllerRouterHandler, ExceptionHandlersMa
 
 from deploy.emulators.fal import (
     admin,
+    catalogue,
     cdn,
+    costs,
     direct,
     files,
     outcomes,
@@ -36,6 +38,7 @@ from deploy.emulators.fal.wire import (
     Refusal,
     admit_a_bug,
     authenticate,
+    authenticate_admin,
     refuse,
     refuse_in_fals_words,
     with_request_ids,
@@ -44,8 +47,9 @@ from deploy.emulators.fal.wire import (
 _IDLE_SECONDS = 1.0
 _ROUTES: list[ControllerRouterHandler] = [
     *(protocol.submit, protocol.read, protocol.cancel, direct.run, files.download),
-    *(platform_api.by_endpoint, platform_api.delete_payloads, platform_api.pricing),
-    *(platform_api.billing, platform_api.meta, platform_api.jwks),
+    *(platform_api.by_endpoint, platform_api.delete_payloads, platform_api.meta),
+    *(platform_api.jwks, catalogue.list_models, catalogue.queue_openapi),
+    *(costs.pricing, costs.estimate, costs.usage, costs.billing),
     *(storage.initiate, storage.put_content, storage.read_upload),
     *(cdn.token, cdn.upload, cdn.begin_parts, cdn.initiate_parts, cdn.put_part),
     cdn.complete_parts,
@@ -99,6 +103,9 @@ def create_app(settings: Settings) -> ASGIApp:
     def owner(request: Request[Any, Any, Any]) -> str:
         return authenticate(request, settings)
 
+    def admin_of(request: Request[Any, Any, Any]) -> str:
+        return authenticate_admin(request, settings)
+
     def courier_of(request: Request[Any, Any, Any]) -> Courier:
         courier: Courier = request.app.state.courier
         return courier
@@ -108,6 +115,7 @@ def create_app(settings: Settings) -> ASGIApp:
         dependencies={
             **{name: _always(part) for name, part in shared.items()},
             "owner": _provide(owner),
+            "admin": _provide(admin_of),
             "courier": _provide(courier_of),
         },
         exception_handlers=_ERRORS,

@@ -323,6 +323,18 @@ class JobQueue:
             *(owner, *endpoints, *span, limit, offset),
         )
 
+    def billed(self, owner: str, span: tuple[float, float], endpoints: list[str]) -> list[Job]:
+        """What one key pays for and has ended within span = [start, end), the oldest first; of all
+        endpoints where none is named."""
+        marks = ", ".join("?" for _ in endpoints)
+        among = f" AND endpoint IN ({marks})" if endpoints else ""
+        found = self._select(
+            "status = 'COMPLETED' AND owner = ? AND ended_at >= ? AND ended_at < ?"
+            f"{among} ORDER BY ended_at",
+            *(owner, *span, *endpoints),
+        )
+        return [job for job in found if job.billable_units]
+
     def mark_answered(self, request_id: str) -> None:
         """Note that the whole answer to a submit was handed to the network."""
         self._db.execute("UPDATE jobs SET answered = 1 WHERE request_id = ?", (request_id,))

@@ -41,6 +41,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     default_seconds: int = 8
     one_of: tuple[str, ...] = ()
     extra: tuple[str, ...] = ("seed",)
+    is_deprecated: bool = False
 
 
 _PROMPT: Final = Field(required=True)
@@ -158,7 +159,7 @@ MODELS: Final[Mapping[str, Model]] = {
     **_kling_3("pro"),
     "fal-ai/ltx-2.3/image-to-video": _video(_LTX, 6),
     "fal-ai/wan-25-preview/image-to-video": _video(_WAN, 5, extra=("seed", "actual_prompt")),
-    "fal-ai/sora-2/image-to-video": _video(_SORA, 4, extra=("video_id",)),
+    "fal-ai/sora-2/image-to-video": _video(_SORA, 4, extra=("video_id",), is_deprecated=True),
     "fal-ai/flux/schnell": Model(fields=_FLUX, output="image", extra=_FLUX_EXTRA),
     "fal-ai/flux/dev": Model(fields=_FLUX, output="image", extra=_FLUX_EXTRA),
     "fal-ai/nano-banana-2": Model(fields=_BANANA, output="image", extra=("description",)),

@@ -1,22 +1,22 @@
-"""The platform API: past requests, prices, the balance; and the keys of webhook signatures."""
+"""The platform API: past requests and their payloads; and the keys of webhook signatures."""
 
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from litestar import Request, delete, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from deploy.emulators.fal import media, outcomes
-from deploy.emulators.fal.accounts import Accounts
-from deploy.emulators.fal.identities import user_id
 from deploy.emulators.fal.jobs import Job, JobQueue
-from deploy.emulators.fal.prices import price_of
 from deploy.emulators.fal.sealing import Signer
-from deploy.emulators.fal.wire import Refusal, origin_of, whole_number
-
-MAX_LIMIT: Final = 100
-MAX_PRICED: Final = 50
+from deploy.emulators.fal.wire import (
+    MAX_LIMIT,
+    Refusal,
+    asked_endpoints,
+    instant,
+    origin_of,
+    whole_number,
+)
 
 
 @get("/v1/models/requests/by-endpoint")
@@ -30,10 +30,10 @@ async def by_endpoint(
     How a submit whose answer was lost is found again: by a value that only it has.
     """
     query = request.query_params
-    endpoints = _endpoints(request)
+    endpoints = asked_endpoints(request, at_least=1)
     now = queue.now()
     queue.advance(now)
-    span = _instant(query.get("start"), 0.0), _instant(query.get("end"), now + 1)
+    span = instant(query.get("start"), 0.0), instant(query.get("end"), now + 1)
     limit = min(whole_number(query, "limit", 50), MAX_LIMIT)
     offset = whole_number(query, "cursor", 0)
     jobs = queue.by_endpoint(owner, endpoints, span, limit + 1, offset)
@@ -64,35 +64,17 @@ def _item(job: Job, origin: str, expand: bool) -> dict[str, Any]:
     return item
 
 
-def _instant(text: str | None, default: float) -> float:
-    if text is None:
-        return default
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise Refusal(422, {"detail": f"not an ISO 8601 time: {text}"}) from error
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
-
-
-def _endpoints(request: Request[Any, Any, Any]) -> list[str]:
-    given = request.query_params.getall("endpoint_id", [])
-    endpoints = [part for text in given for part in text.split(",") if part]
-    if not 1 <= len(endpoints) <= MAX_PRICED:
-        raise Refusal(422, {"detail": f"1 to {MAX_PRICED} values of endpoint_id are required"})
-    return endpoints
-
-
 @delete("/v1/models/requests/{request_id:str}/payloads", status_code=200)
 async def delete_payloads(
     request: Request[Any, Any, Any],
     request_id: FromPath[str],
     queue: NamedDependency[JobQueue],
-    owner: NamedDependency[str],
+    admin: NamedDependency[str],
 ) -> dict[str, Any]:
     """Delete a request's input, output and media. Repeating it gives the same answer."""
     queue.advance(queue.now())
     job = queue.peek(request_id)
-    if job is None or job.owner != owner:
+    if job is None or job.owner != admin:
         raise Refusal(404, {"detail": "Request not found"})
     if job.status != "COMPLETED":
         raise Refusal(400, {"detail": "Request is still in progress", "error_type": "bad_request"})
@@ -100,30 +82,6 @@ async def delete_payloads(
     produced = media.files(job) if job.error_type is None else []
     links = [f"{origin_of(request)}/files/{request_id}/{file.name}" for file in produced]
     return {"cdn_delete_results": [{"link": link, "exception": None} for link in links]}
-
-
-@get("/v1/models/pricing")
-async def pricing(request: Request[Any, Any, Any], owner: NamedDependency[str]) -> dict[str, Any]:
-    """The unit prices of up to fifty endpoints."""
-    assert owner
-    prices = [price_of(endpoint).description(endpoint) for endpoint in _endpoints(request)]
-    return {"prices": prices, "has_more": False, "next_cursor": None}
-
-
-@get("/v1/account/billing")
-async def billing(
-    request: Request[Any, Any, Any],
-    accounts: NamedDependency[Accounts],
-    queue: NamedDependency[JobQueue],
-    owner: NamedDependency[str],
-) -> dict[str, Any]:
-    """Whose key it is and, with ``expand=credits``, what is left of what was prepaid."""
-    queue.advance(queue.now())
-    body: dict[str, Any] = {"username": user_id(owner)}
-    if "credits" in request.query_params.getall("expand", []):
-        balance_usd = accounts.balance_usd(owner)
-        body["credits"] = {"current_balance": balance_usd, "currency": "USD"}
-    return body
 
 
 @get("/v1/meta")

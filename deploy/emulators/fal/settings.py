@@ -16,6 +16,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Holds ``jobs.sqlite`` and ``webhook.key``; deleting it makes a new provider."""
     keys: tuple[str, ...] = ()
     """API keys that are accepted; empty means any key that is not empty."""
+    admin_keys: tuple[str, ...] = ()
+    """Keys for billing, usage and deletions; empty means that every accepted key is one."""
     concurrency: int = 10
     """Jobs in progress at once for one key; the others wait in the queue."""
     job_seconds: float = 1.0

@@ -5,8 +5,9 @@ import logging
 import re
 import socket
 import struct
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 from litestar import Request, Response
@@ -19,7 +20,19 @@ from deploy.emulators.fal.identities import owner_of
 from deploy.emulators.fal.outcomes import Answer
 from deploy.emulators.fal.settings import Settings
 
+MAX_ENDPOINTS: Final = 50
+MAX_LIMIT: Final = 100
+_PLATFORM: Final = "/v1/"
+_PLATFORM_ERRORS: Final[Mapping[int, str]] = {
+    401: "authorization_error",
+    403: "authorization_error",
+    404: "not_found",
+    429: "rate_limited",
+    500: "server_error",
+    501: "not_implemented",
+}
 _REQUEST_ID: Final = b"x-fal-request-id"
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -41,15 +54,31 @@ def respond(answer: Answer) -> Response[Any]:
     )
 
 
-def refuse(_: Request[Any, Any, Any], refusal: Refusal) -> Response[Any]:
+def refuse(request: Request[Any, Any, Any], refusal: Refusal) -> Response[Any]:
     """Exception handler for `Refusal`."""
-    return respond(refusal.answer)
+    answer = refusal.answer
+    if request.scope["path"].startswith(_PLATFORM):
+        return _platform_error(answer.status_code, answer.body.get("detail"), {})
+    return respond(answer)
 
 
-def refuse_in_fals_words(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+def refuse_in_fals_words(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """Exception handler for the framework's own errors (no route, body too large …)."""
+    headers = error.headers or {}
+    if request.scope["path"].startswith(_PLATFORM):
+        return _platform_error(error.status_code, error.detail, headers)
     body = {"detail": error.detail, "error_type": "bad_request"}
-    return Response(body, status_code=error.status_code, headers=error.headers)
+    return Response(body, status_code=error.status_code, headers=headers)
+
+
+def _platform_error(
+    status_code: int, message: str | None, headers: Mapping[str, str]
+) -> Response[Any]:
+    """The platform API words errors in its own way, and knows no 422."""
+    status_code = 400 if status_code == 422 else status_code
+    kind = _PLATFORM_ERRORS.get(status_code, "validation_error")
+    body = {"error": {"type": kind, "message": message or kind}}
+    return Response(body, status_code=status_code, headers=dict(headers))
 
 
 def admit_a_bug(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
@@ -63,6 +92,36 @@ def origin_of(request: Request[Any, Any, Any]) -> str:
     return f"{request.scope['scheme']}://{request.headers.get('host', 'localhost')}"
 
 
+def asked_endpoints(request: Request[Any, Any, Any], at_least: int) -> list[str]:
+    """The values of ``endpoint_id``, in whatever way they were listed; at most fifty."""
+    given = request.query_params.getall("endpoint_id", [])
+    endpoints = [part for text in given for part in text.split(",") if part]
+    if not at_least <= len(endpoints) <= MAX_ENDPOINTS:
+        problem = f"{at_least} to {MAX_ENDPOINTS} values of endpoint_id are required"
+        raise Refusal(422, {"detail": problem})
+    return endpoints
+
+
+def instant(text: str | None, default: float) -> float:
+    """A time in epoch seconds, from a parameter in ISO 8601; a `Refusal` for anything else."""
+    if text is None:
+        return default
+    try:
+        at = datetime.fromisoformat(text)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise Refusal(422, {"detail": f"not an ISO 8601 time: {text}"}) from error
+
+
+def page_of(items: list[T], query: Mapping[str, str]) -> tuple[list[T], dict[str, Any]]:
+    """The items that ``cursor`` and ``limit`` ask for, and what says whether there are more."""
+    limit = min(whole_number(query, "limit", MAX_LIMIT), MAX_LIMIT)
+    offset = whole_number(query, "cursor", 0)
+    more = len(items) > offset + limit
+    rest = {"has_more": more, "next_cursor": str(offset + limit) if more else None}
+    return items[offset : offset + limit], rest
+
+
 def whole_number(query: Mapping[str, str], name: str, default: int) -> int:
     """A parameter that must be a whole number of at most nine digits, else a `Refusal` 422."""
     text = query.get(name)
@@ -74,12 +133,39 @@ def whole_number(query: Mapping[str, str], name: str, default: int) -> int:
 
 
 def authenticate(request: Request[Any, Any, Any], settings: Settings) -> str:
-    """The digest that stands for the caller's key; a `Refusal` 401 without a good ``Key …``."""
+    """The digest that stands for the caller's key; a `Refusal` 401 without a good ``Key …``.
+
+    An admin key that is no ordinary one belongs to the account of the first ordinary one.
+    """
+    key = _key_of(request)
+    if _is_among(key, settings.keys) or not settings.keys:
+        return owner_of(key)
+    if _is_among(key, settings.admin_keys):
+        return owner_of(settings.keys[0])
+    raise _unknown_key()
+
+
+def authenticate_admin(request: Request[Any, Any, Any], settings: Settings) -> str:
+    """The same for what only an admin key may do; a `Refusal` 403 for every other key."""
+    owner = authenticate(request, settings)
+    if settings.admin_keys and not _is_among(_key_of(request), settings.admin_keys):
+        raise Refusal(403, {"detail": "Admin API key required"})
+    return owner
+
+
+def _key_of(request: Request[Any, Any, Any]) -> str:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    known = [hmac.compare_digest(key.encode(), accepted.encode()) for accepted in settings.keys]
-    if scheme.lower() != "key" or not key.strip() or (settings.keys and not any(known)):
-        raise Refusal(401, {"detail": "invalid key credentials"})
-    return owner_of(key)
+    if scheme.lower() != "key" or not key.strip():
+        raise _unknown_key()
+    return key
+
+
+def _unknown_key() -> Refusal:
+    return Refusal(401, {"detail": "invalid key credentials"})
+
+
+def _is_among(key: str, accepted: Iterable[str]) -> bool:
+    return any(hmac.compare_digest(key.encode(), one.encode()) for one in accepted)
 
 
 def with_request_ids(app: ASGIApp) -> ASGIApp:

@@ -13,8 +13,9 @@ Start it with ``python -m deploy.emulators.fal --port 0 --state-dir DIR``. A req
     admin.py         what really happened
 
 `app.py` puts these together, `models.py` knows inputs and `prices.py` costs, `errors.py` every
-way to fail, `identities.py` whose a key is, `media.py` makes each file unique, `wire.py` reaches
-what the web framework hides.
+way to fail, `records.py` what a job is, `inputs.py` (fetched by `reading.py`) whether its files can
+be used, `identities.py` whose a key is, `media.py` makes each file unique, `wire.py` reaches what
+the web framework hides.
 
 It misbehaves when it is told to: `directives.py` and `modes.py` (asked for in the prompt),
 `chaos.py` (drawn from a seed), `outage.py` (nobody is answered). `clock.py` can stand still.

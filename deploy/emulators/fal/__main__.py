@@ -6,13 +6,14 @@ import argparse
 import os
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import uvicorn
 
 from deploy.emulators.fal.app import create_app
 from deploy.emulators.fal.chaos import Chaos
 from deploy.emulators.fal.chaos import parse as parse_chaos
+from deploy.emulators.fal.inputs import Fetching
 from deploy.emulators.fal.settings import Settings
 from deploy.emulators.fal.wire import CuttableProtocol
 
@@ -48,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     add("--chaos", type=chaos, metavar="SEED[:RATE]", help="a misbehaviour for each submit")
     add("--webhook-backoff-seconds", type=float, default=1.0, help="first pause (%(default)s)")
     add("--allow-loopback-webhooks", action="store_true", help="deliver to 127.0.0.0/8, ::1 too")
+    add("--fetch-inputs", choices=get_args(Fetching), default="local", help="files looked at")
     add("--ready-file", type=Path, help="gets the base URL once requests are served")
     return arguments
 
@@ -86,6 +88,7 @@ def settings_from(options: argparse.Namespace) -> Settings:
         virtual_clock=options.clock == "virtual",
         chaos=options.chaos,
         webhook_backoff_seconds=options.webhook_backoff_seconds,
+        fetch_inputs=options.fetch_inputs,
         allow_loopback_webhooks=options.allow_loopback_webhooks,
     )
 

@@ -11,8 +11,9 @@ from deploy.emulators.fal import admin_page, outcomes
 from deploy.emulators.fal.accounts import BALANCE_MAX_USD, Accounts
 from deploy.emulators.fal.clock import Clock
 from deploy.emulators.fal.identities import user_id
-from deploy.emulators.fal.jobs import Job, JobQueue
+from deploy.emulators.fal.jobs import JobQueue
 from deploy.emulators.fal.outage import Outage, OutageMode
+from deploy.emulators.fal.records import Job
 from deploy.emulators.fal.settings import Settings
 from deploy.emulators.fal.submits import SubmitLog
 from deploy.emulators.fal.webhooks import Courier

@@ -16,7 +16,8 @@ from deploy.emulators.fal.accounts import Accounts
 from deploy.emulators.fal.addresses import Address
 from deploy.emulators.fal.directives import Directives
 from deploy.emulators.fal.errors import LOCKED, SUBMIT_REFUSALS, detail_item
-from deploy.emulators.fal.jobs import Job, JobQueue, Submission
+from deploy.emulators.fal.jobs import JobQueue
+from deploy.emulators.fal.records import Job, Submission
 from deploy.emulators.fal.submits import SubmitLog
 from deploy.emulators.fal.wire import Refusal, cut, origin_of, respond
 

@@ -30,6 +30,7 @@ from deploy.emulators.fal.clock import Clock
 from deploy.emulators.fal.database import Facts, connect
 from deploy.emulators.fal.jobs import JobQueue
 from deploy.emulators.fal.outage import Outage, with_outages
+from deploy.emulators.fal.reading import InputReader
 from deploy.emulators.fal.sealing import Signer
 from deploy.emulators.fal.settings import Settings
 from deploy.emulators.fal.submits import SubmitLog
@@ -93,31 +94,18 @@ def create_app(settings: Settings) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         app.state.courier = courier = Courier(database, settings, queue, signer)
-        pulse = asyncio.create_task(_keep_going(queue, courier, clock, outage))
+        reader = InputReader(queue, settings.fetch_inputs)
+        pulse = asyncio.create_task(_keep_going(queue, courier, reader, clock, outage))
         pulse.add_done_callback(_stop_if_broken)
         yield
         pulse.cancel()
         await courier.close()
+        await reader.close()
         database.close()
-
-    def owner(request: Request[Any, Any, Any]) -> str:
-        return authenticate(request, settings)
-
-    def admin_of(request: Request[Any, Any, Any]) -> str:
-        return authenticate_admin(request, settings)
-
-    def courier_of(request: Request[Any, Any, Any]) -> Courier:
-        courier: Courier = request.app.state.courier
-        return courier
 
     app = Litestar(
         route_handlers=_ROUTES,
-        dependencies={
-            **{name: _always(part) for name, part in shared.items()},
-            "owner": _provide(owner),
-            "admin": _provide(admin_of),
-            "courier": _provide(courier_of),
-        },
+        dependencies=_dependencies(shared, settings),
         exception_handlers=_ERRORS,
         lifespan=[lifespan],
         request_max_body_size=protocol.MAX_BODY_BYTES,
@@ -125,6 +113,23 @@ def create_app(settings: Settings) -> ASGIApp:
         logging_config=None,
     )
     return with_request_ids(with_outages(app, outage))
+
+
+def _dependencies(shared: dict[str, Any], settings: Settings) -> dict[str, Provide]:
+    """What a handler may ask for by name: the shared parts, and who is calling."""
+
+    def owner(request: Request[Any, Any, Any]) -> str:
+        return authenticate(request, settings)
+
+    def admin(request: Request[Any, Any, Any]) -> str:
+        return authenticate_admin(request, settings)
+
+    def courier(request: Request[Any, Any, Any]) -> Courier:
+        found: Courier = request.app.state.courier
+        return found
+
+    callers = {one.__name__: _provide(one) for one in (owner, admin, courier)}
+    return {name: _always(part) for name, part in shared.items()} | callers
 
 
 def _always(part: Any) -> Provide:
@@ -135,13 +140,16 @@ def _provide(dependency: Callable[..., Any]) -> Provide:
     return Provide(dependency, sync_to_thread=False)
 
 
-async def _keep_going(queue: JobQueue, courier: Courier, clock: Clock, outage: Outage) -> None:
+async def _keep_going(
+    queue: JobQueue, courier: Courier, reader: InputReader, clock: Clock, outage: Outage
+) -> None:
     """Advance the queue and send webhooks when they fall due, whether or not anybody asks."""
     while True:
         now = clock.now()
         queue.advance(now)
         if outage.ends_at() is None:
             courier.run_due(now, queue.changed)
+        reader.run_due()
         queue.changed.clear()  # nothing was awaited since `advance`, so nothing is missed
         moments = (queue.next_change_at(), _next_delivery_at(courier, outage), now + _IDLE_SECONDS)
         until = min(at for at in moments if at is not None)

@@ -12,8 +12,9 @@ from litestar.di import NamedDependency
 
 from deploy.emulators.fal.accounts import Accounts
 from deploy.emulators.fal.identities import user_id
-from deploy.emulators.fal.jobs import Job, JobQueue
+from deploy.emulators.fal.jobs import JobQueue
 from deploy.emulators.fal.prices import MICROS_PER_USD, price_of
+from deploy.emulators.fal.records import Job
 from deploy.emulators.fal.wire import MAX_ENDPOINTS, Refusal, asked_endpoints, instant, page_of
 
 DAY_SECONDS: Final = 24 * 3600.0

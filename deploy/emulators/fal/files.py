@@ -13,8 +13,9 @@ from litestar.params import FromPath
 from litestar.response import Stream
 
 from deploy.emulators.fal import media
-from deploy.emulators.fal.jobs import Job, JobQueue
+from deploy.emulators.fal.jobs import JobQueue
 from deploy.emulators.fal.outcomes import FOREIGN_ORIGIN
+from deploy.emulators.fal.records import Job
 from deploy.emulators.fal.wire import Refusal, cut
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")

@@ -9,94 +9,37 @@ submit.
 from __future__ import annotations
 
 import asyncio
-import math
 import sqlite3
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Final
 from uuid import uuid4
 
 import msgspec
 from msgspec.structs import replace
 
-from deploy.emulators.fal import directives, models
+from deploy.emulators.fal import inputs
 from deploy.emulators.fal.accounts import Accounts
 from deploy.emulators.fal.clock import Clock
 from deploy.emulators.fal.database import transaction
 from deploy.emulators.fal.prices import price_of
+from deploy.emulators.fal.records import (
+    JSON_COLUMNS,
+    NEVER,
+    Job,
+    Submission,
+    falls_back,
+    first_wait_until,
+    job_of,
+    outcome_of,
+    webhook_due_at,
+)
 from deploy.emulators.fal.settings import Settings
 
 CANCEL_SECONDS = 0.1
 """How long a runner takes to notice that its job was cancelled."""
-_NEVER = math.inf
-_JSON_COLUMNS = ("input", "tags", "headers")
 
 
-class Submission(msgspec.Struct, frozen=True, kw_only=True):
-    """An accepted submit, before it becomes a job."""
-
-    owner: str
-    endpoint: str
-    app: str
-    input: dict[str, Any]
-    tags: dict[str, str]
-    headers: dict[str, str]
-    origin: str
-    priority: int
-    start_timeout_seconds: float | None
-    webhook_url: str | None
-    chaos: str = ""
-
-
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One accepted submit and what became of it; times in epoch seconds."""
-
-    seq: int
-    request_id: str
-    gateway_request_id: str
-    owner: str
-    endpoint: str
-    app: str
-    input: dict[str, Any]
-    tags: dict[str, str]
-    headers: dict[str, str]
-    origin: str
-    priority: int
-    status: Literal["IN_QUEUE", "IN_PROGRESS", "COMPLETED"]
-    error_type: str | None
-    answered: bool
-    cancel_requested: bool
-    submitted_at: float
-    start_by: float | None
-    started_at: float | None
-    ends_at: float | None
-    ended_at: float | None
-    chaos: str
-    wait_until: float | None
-    requeues: int
-    payloads_deleted: bool
-
-    @property
-    def prompt(self) -> str:
-        """The prompt, or an empty string where the model takes none."""
-        prompt = self.input.get("prompt", "")
-        return prompt if isinstance(prompt, str) else ""
-
-    @property
-    def directives(self) -> directives.Directives:
-        """What the prompt, or chaos in its stead, asks this emulator to do wrong."""
-        return directives.parse(self.prompt + self.chaos)
-
-    @property
-    def billable_units(self) -> int:
-        """What the customer pays for: nothing before success, and nothing for a failure."""
-        if self.status != "COMPLETED" or self.error_type is not None:
-            return 0
-        return models.billable_units(self.endpoint, self.input)
-
-    @property
-    def stores_io(self) -> bool:
-        """False when the submit asked that its input and output are not kept."""
-        return self.headers.get("x-fal-store-io") != "0"
+_UNREAD: Final = "request_id IN (SELECT request_id FROM unread_inputs)"
 
 
 class JobQueue:
@@ -130,9 +73,10 @@ class JobQueue:
             "status": "IN_QUEUE",
             "submitted_at": now,
             "start_by": None if timeout_seconds is None else now + timeout_seconds,
-            "wait_until": _first_wait_until(submission),
+            "wait_until": first_wait_until(submission),
+            "input_faults": self._inline_faults(submission),
         }
-        record |= {name: msgspec.json.encode(record[name]).decode() for name in _JSON_COLUMNS}
+        record |= {name: msgspec.json.encode(record[name]).decode() for name in JSON_COLUMNS}
         columns, marks = ", ".join(record), ", ".join(f":{name}" for name in record)
         with transaction(self._db):
             insert = f"INSERT INTO jobs ({columns}) VALUES ({marks})"  # noqa: S608
@@ -142,11 +86,36 @@ class JobQueue:
                 self._db.execute(
                     "INSERT INTO deliveries (request_id, url, state, due_at)"
                     " VALUES (?, ?, 'pending', ?)",
-                    (record["request_id"], webhook_url, _NEVER),
+                    (record["request_id"], webhook_url, NEVER),
                 )
+            if inputs.to_fetch(submission.input, self._settings.fetch_inputs):
+                self._db.execute("INSERT INTO unread_inputs VALUES (?)", (record["request_id"],))
         self.changed.set()
         self.advance(now)
         return self.get(record["request_id"])
+
+    def _inline_faults(self, submission: Submission) -> list[dict[str, Any]]:
+        skipped = self._settings.fetch_inputs == "none"
+        return [] if skipped else inputs.inline_faults(submission.input)
+
+    def unread(self, limit: int) -> list[Job]:
+        """Jobs whose input files are still to be fetched, the oldest first."""
+        return self._select(f"{_UNREAD} ORDER BY seq LIMIT ?", limit)
+
+    def note_inputs(self, request_id: str, faults: list[dict[str, Any]], now: float) -> None:
+        """What came of fetching a job's files: with faults it ends, without any it may."""
+        with transaction(self._db):
+            self._db.execute("DELETE FROM unread_inputs WHERE request_id = ?", (request_id,))
+            for job in self._select("request_id = ? AND status != 'COMPLETED'", request_id):
+                self._db.execute(
+                    "UPDATE jobs SET input_faults = ?, ends_at = CASE WHEN status = 'IN_QUEUE'"
+                    " THEN NULL WHEN ? THEN ? ELSE max(ends_at, ?) END WHERE seq = ?",
+                    (
+                        msgspec.json.encode(job.input_faults + faults).decode(),
+                        *(bool(faults), now, now, job.seq),
+                    ),
+                )
+        self.changed.set()
 
     def advance(self, now: float) -> None:
         """Do everything that is due, in the order in which it fell due."""
@@ -163,6 +132,7 @@ class JobQueue:
         row = self._db.execute(
             "SELECT min(at) FROM ("
             " SELECT min(ends_at) AS at FROM jobs WHERE status = 'IN_PROGRESS'"
+            "  AND request_id NOT IN (SELECT request_id FROM unread_inputs)"
             " UNION ALL SELECT min(start_by) FROM jobs WHERE status = 'IN_QUEUE'"
             " UNION ALL SELECT min(wait_until) FROM jobs"
             "  WHERE status = 'IN_QUEUE' AND wait_until < 9e999)"
@@ -171,15 +141,15 @@ class JobQueue:
 
     def _complete_due(self, now: float) -> int:
         due = self._select(
-            "status = 'IN_PROGRESS' AND ends_at <= ? ORDER BY ends_at", now
+            f"status = 'IN_PROGRESS' AND ends_at <= ? AND NOT {_UNREAD} ORDER BY ends_at", now
         ) + self._select("status = 'IN_QUEUE' AND start_by <= ?", now)
         if due:
             with transaction(self._db):
                 for job in due:
-                    if _falls_back(job):
+                    if falls_back(job):
                         self._requeue(job, now)
                     else:
-                        self._complete(job, _outcome(job), now)
+                        self._complete(job, outcome_of(job), now)
         return len(due)
 
     def _requeue(self, job: Job, now: float) -> None:
@@ -209,7 +179,7 @@ class JobQueue:
             )
         self._db.execute(
             "UPDATE deliveries SET due_at = ? WHERE request_id = ?",
-            (_webhook_due_at(job, now), job.request_id),
+            (webhook_due_at(job, now), job.request_id),
         )
 
     def _start_waiting(self, now: float) -> int:
@@ -245,7 +215,7 @@ class JobQueue:
         return max(0, self._settings.concurrency - running)
 
     def _ends_at(self, job: Job, now: float) -> float | None:
-        if models.violations(job.endpoint, job.input):
+        if job.faults:
             return now
         if "stuck" in job.directives:
             return None
@@ -360,52 +330,15 @@ class JobQueue:
     def reset(self) -> None:
         """Forget every job, submit, refusal and webhook, and what was spent."""
         with transaction(self._db):
-            for table in ("jobs", "submits", "refusals", "deliveries"):
+            for table in ("jobs", "submits", "refusals", "deliveries", "unread_inputs"):
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608
         self._accounts.reset()
 
     def _select(self, where: str, *values: Any) -> list[Job]:
         # `where` is always a literal of this class; what comes from outside is a value.
         rows = self._db.execute(f"SELECT * FROM jobs WHERE {where}", values)  # noqa: S608
-        return [_job(row) for row in rows]
+        return [job_of(row) for row in rows]
 
     def _count(self, where: str, *values: Any) -> int:
         query = f"SELECT count(*) FROM jobs WHERE {where}"  # noqa: S608
         return int(self._db.execute(query, values).fetchone()[0])
-
-
-def _first_wait_until(submission: Submission) -> float | None:
-    """When a new job may start: at once, or never where it is to be stuck in the queue."""
-    prompt = submission.input.get("prompt", "")
-    asked = directives.parse((prompt if isinstance(prompt, str) else "") + submission.chaos)
-    return float("inf") if "stuck-in-queue" in asked else None
-
-
-def _falls_back(job: Job) -> bool:
-    return job.status == "IN_PROGRESS" and "regress" in job.directives and job.requeues == 0
-
-
-def _outcome(job: Job) -> str | None:
-    """The error type a job ends with, decided when it ends; None is success."""
-    if job.status == "IN_QUEUE":
-        return "request_timeout"
-    if models.violations(job.endpoint, job.input):
-        return "invalid_input"
-    if job.cancel_requested and ("stuck" in job.directives or "cooperative" in job.directives):
-        return "client_cancelled"
-    return job.directives.failure()
-
-
-def _webhook_due_at(job: Job, now: float) -> float:
-    """When the webhook of a job is due that completes now."""
-    if "webhook-after-cancel" in job.directives and not job.cancel_requested:
-        return _NEVER
-    return now + job.directives.number("webhook-late", 0)
-
-
-def _job(row: sqlite3.Row) -> Job:
-    fields = {name: row[name] for name in Job.__struct_fields__}
-    fields |= {name: msgspec.json.decode(row[name]) for name in _JSON_COLUMNS}
-    flags = ("answered", "cancel_requested", "payloads_deleted")
-    fields |= {name: bool(row[name]) for name in flags}
-    return Job(**fields)

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from deploy.emulators.fal import models
-from deploy.emulators.fal.jobs import Job
+from deploy.emulators.fal.records import Job
 
 _FIXTURES = Path(__file__).parent / "fixtures"
 _FRAMES_PER_SECOND = 12

@@ -19,7 +19,7 @@ _ADDRESS: Final = re.compile(r"(https?|data):.+", re.DOTALL)
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
-    """One input of a model. An address is never called: whatever looks like one will do."""
+    """One input of a model. An address must look like one; `inputs.py` knows what lies there."""
 
     kind: type[str] | type[int] | type[bool] | type[list[Any]] = str
     required: bool = False

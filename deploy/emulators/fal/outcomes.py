@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final
@@ -10,7 +11,7 @@ import msgspec
 
 from deploy.emulators.fal import media, models
 from deploy.emulators.fal.errors import CATALOGUE, GATEWAY, ErrorKind, detail_item, gateway_page
-from deploy.emulators.fal.jobs import Job
+from deploy.emulators.fal.records import INVALID_INPUT, Job
 
 FOREIGN_ORIGIN: Final = "https://media.invalid"
 """Where ``media-foreign`` and ``media-redirect`` lead: a name that never resolves (RFC 6761)."""
@@ -99,9 +100,9 @@ def result(job: Job, origin: str) -> Answer:
     if job.error_type is None:
         body = _output(job, origin) | _oddities(job)
         return Answer(status_code=200, body=body, headers=headers)
-    if job.error_type == "invalid_input":
-        detail = models.violations(job.endpoint, job.input)
-        return Answer(status_code=422, body={"detail": detail}, headers=headers)
+    faults = job.faults
+    if faults and job.error_type in (INVALID_INPUT, faults[0]["type"]):
+        return Answer(status_code=422, body={"detail": faults}, headers=headers)
     asked = job.directives
     return failure(
         job.error_type,
@@ -196,10 +197,7 @@ def _media_host(job: Job, origin: str) -> str:
 
 def _output(job: Job, origin: str) -> dict[str, Any]:
     host = _media_host(job, origin)
-    files = [
-        {"url": f"{host}/files/{job.request_id}/{file.name}", **file.description()}
-        for file in media.files(job)
-    ]
+    files = [{"url": _url(job, host, file), **file.description()} for file in media.files(job)]
     model = models.model_of(job.endpoint)
     body: dict[str, Any] = {"images": files}
     if model.output == "video":
@@ -214,6 +212,12 @@ def _output(job: Job, origin: str) -> dict[str, Any]:
         "description": "",
     }
     return body | {name: beside[name] for name in model.extra}
+
+
+def _url(job: Job, host: str, file: media.MediaFile) -> str:
+    if job.is_inline:
+        return f"data:{file.content_type};base64,{base64.b64encode(file.content).decode()}"
+    return f"{host}/files/{job.request_id}/{file.name}"
 
 
 def _seed(job: Job) -> int:

@@ -7,7 +7,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from deploy.emulators.fal import media, outcomes
-from deploy.emulators.fal.jobs import Job, JobQueue
+from deploy.emulators.fal.jobs import JobQueue
+from deploy.emulators.fal.records import Job
 from deploy.emulators.fal.sealing import Signer
 from deploy.emulators.fal.wire import (
     MAX_LIMIT,

@@ -22,7 +22,8 @@ from deploy.emulators.fal.addresses import Address, parse_address
 from deploy.emulators.fal.admission import Admitted, admit
 from deploy.emulators.fal.clock import Clock
 from deploy.emulators.fal.directives import Directives
-from deploy.emulators.fal.jobs import Job, JobQueue
+from deploy.emulators.fal.jobs import JobQueue
+from deploy.emulators.fal.records import Job
 from deploy.emulators.fal.submits import SubmitLog
 from deploy.emulators.fal.webhooks import Courier
 from deploy.emulators.fal.wire import (

@@ -23,7 +23,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     chaos               TEXT NOT NULL DEFAULT '',    -- the directive that chaos has added
     wait_until          REAL,              -- not started before; infinite: stuck in the queue
     requeues            INTEGER NOT NULL DEFAULT 0,  -- how often it fell back into the queue
-    payloads_deleted    INTEGER NOT NULL DEFAULT 0
+    payloads_deleted    INTEGER NOT NULL DEFAULT 0,
+    input_faults        TEXT NOT NULL DEFAULT '[]'   -- JSON list: what is wrong with its files
 );
 CREATE INDEX IF NOT EXISTS jobs_waiting ON jobs (priority, seq) WHERE status = 'IN_QUEUE';
 CREATE INDEX IF NOT EXISTS jobs_waiting_by_endpoint ON jobs (endpoint) WHERE status = 'IN_QUEUE';
@@ -69,6 +70,11 @@ CREATE TABLE IF NOT EXISTS upload_tokens (
 CREATE TABLE IF NOT EXISTS facts (
     name   TEXT PRIMARY KEY,
     value
+);
+
+-- Jobs whose input files are still to be fetched; none of them ends before.
+CREATE TABLE IF NOT EXISTS unread_inputs (
+    request_id  TEXT PRIMARY KEY
 );
 
 -- Submits refused on request, so that "refuse twice, then accept" survives a restart.

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from deploy.emulators.fal import outcomes
 from deploy.emulators.fal.identities import owner_of, user_id
-from deploy.emulators.fal.jobs import Job
+from deploy.emulators.fal.records import Job
 
 OLD_SECONDS: Final = 3600.0
 """How far back ``webhook-old-timestamp`` signs; receivers believe 300 s."""

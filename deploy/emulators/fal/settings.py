@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from deploy.emulators.fal.chaos import Chaos
+from deploy.emulators.fal.inputs import Fetching
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +33,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Time stands still until ``POST /admin/clock`` moves it."""
     chaos: Chaos | None = None
     """Misbehaviour drawn for each submit that asks for none itself."""
+    fetch_inputs: Fetching = "local"
+    """Which of the files are looked at that inputs name."""
     allow_loopback_webhooks: bool = False
     """fal never delivers to loopback addresses; a one-machine run must."""
     webhook_backoff_seconds: float = 1.0

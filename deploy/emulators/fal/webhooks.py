@@ -16,7 +16,8 @@ from typing import Any, Final
 import httpx
 import msgspec
 
-from deploy.emulators.fal.jobs import Job, JobQueue
+from deploy.emulators.fal.jobs import JobQueue
+from deploy.emulators.fal.records import Job
 from deploy.emulators.fal.sealing import Signer, sealed
 from deploy.emulators.fal.settings import Settings
 

@@ -19,9 +19,10 @@ from deploy.check_fal.answers import Unasked
 from deploy.check_fal.beside import emulator
 from deploy.check_fal.budget import Budget
 from deploy.check_fal.ear import Ear, listening
-from deploy.check_fal.scenes import JOBS_MAX, interview
+from deploy.check_fal.scenes import JOBS_MAX, SCENES, SWITCHES, interview
 from deploy.check_fal.site import Site
 from deploy.check_fal.table import compare, lines
+from deploy.emulators.fal.assumptions import choices
 
 ENDPOINT: Final = "fal-ai/flux/schnell"
 USD_PER_JOB: Final = 0.01
@@ -32,6 +33,9 @@ SAME, DIFFERENT, NOTHING_SENT = 0, 1, 2
 def main() -> int:
     """Explain, ask, print."""
     options = parser().parse_args()
+    if options.list:
+        print("\n".join(questions()))
+        return NOTHING_SENT
     key = os.environ.get("FAL_KEY", "")
     print(f"Asks {options.fal_url} with up to {JOBS_MAX} jobs of {options.endpoint},")
     print(f"estimated at {JOBS_MAX * options.usd_per_job:.2f} USD ({options.usd_per_job} each).")
@@ -54,9 +58,11 @@ def parser() -> argparse.ArgumentParser:
     add = arguments.add_argument
     add("--max-usd", type=_dollars, help="what it may cost at most; required")
     add("--yes-spend-money", action="store_true", help="you agree that it costs money; required")
+    add("--list", action="store_true", help="show every question, what it takes, and end")
     add("--endpoint", default=ENDPOINT, help="an image model that takes num_images (%(default)s)")
     add("--usd-per-job", type=_dollars, default=USD_PER_JOB, help="for the estimate (%(default)s)")
     add("--old-request", default="", help="id of a request of this endpoint that has expired")
+    add("--refused-prompt", default="", help="a prompt that fal's checker refuses, as you know")
     add("--webhook-url", default="", help="public URL that a tunnel leads to --webhook-port")
     add("--webhook-port", type=int, default=8791, help="loopback port it ends at (%(default)s)")
     add("--fal-url", default="https://queue.fal.run", help="the queue (%(default)s)")
@@ -81,6 +87,7 @@ def ask(options: argparse.Namespace, key: str) -> int:
             endpoint=options.endpoint,
             budget=budget,
             old_request=options.old_request,
+            refused_prompt=options.refused_prompt,
             ear=ear,
         )
         _learn_price(site, budget)
@@ -93,9 +100,23 @@ def ask(options: argparse.Namespace, key: str) -> int:
     unasked = [row.fact for row in rows if row.verdict == "could not be asked"]
     print(f"\n{budget.jobs} jobs, at most {budget.spent_usd:.3f} USD.", end=" ")
     print(f"{len(differing)} facts differ, {len(unasked)} could not be asked.")
+    for fact in differing:
+        for name in SWITCHES.get(fact, ()):
+            print(f"{fact}: the emulator's --assume {name}={'|'.join(choices()[name])}")
     if site.submitted:
         print(f"Once it has expired: --old-request {site.submitted[0].request_id}")
     return DIFFERENT if differing else SAME
+
+
+def questions() -> Iterator[str]:
+    """Every question, the jobs that it costs, and the emulator's switch where nobody knows."""
+    yield f"{'jobs':<6}{'fact':<32}the emulator's switch"
+    for scene in SCENES:
+        for number, fact in enumerate(scene.facts):
+            jobs = "" if number else str(scene.jobs)
+            names = SWITCHES.get(fact, ())
+            switches = ", ".join(f"--assume {name}={'|'.join(choices()[name])}" for name in names)
+            yield f"{jobs:<6}{fact:<32}{switches}".rstrip()
 
 
 def _missing(options: argparse.Namespace, key: str) -> Iterator[str]:

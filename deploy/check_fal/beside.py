@@ -25,6 +25,7 @@ RESULT_SECONDS: Final = 30.0
 CONCURRENCY: Final = 2
 """What fal gives a new account."""
 KEY: Final = "check-fal:emulator"
+REFUSED: Final = "[[fal:422]]"
 _SHORT_LIVED: Final = "[[fal:slow=0]][[fal:big-result]]"
 
 
@@ -40,6 +41,7 @@ def emulator(endpoint: str, ear: Ear) -> Iterator[Site]:
             endpoint=endpoint,
             budget=Budget(max_usd=1.0, usd_per_job=0.0),
             old_request=_expired_request(url, endpoint),
+            refused_prompt=REFUSED,
             ear=ear,
         )
         try:

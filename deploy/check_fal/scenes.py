@@ -21,6 +21,7 @@ LISTING_SECONDS_MAX: Final = 60.0
 PROMPT_SECONDS: Final = 5.0
 """A listing that shows a submit within this time shows it at once."""
 WEBHOOK_SECONDS_MAX: Final = 120.0
+UNITS: Final = "x-fal-billable-units"
 BLOCKERS: Final = 2
 """Jobs before the one that shall wait: as many as a new account may run at a time."""
 INPUT: Final[Mapping[str, Any]] = {
@@ -118,6 +119,28 @@ def listing(site: Site) -> Facts:
     has_ours = isinstance(tags, dict) and tags.get("check") == job.tag
     word = "as they were sent" if has_ours else "not there"
     yield "tags in the listing", Answer(f"{word}; it has {', '.join(sorted(item))}", word)
+    listed = site.listing(tags=f"check={uuid4().hex}")
+    heeded = "heeded" if not listed else "not heeded"
+    yield "filter by tags", Answer(f"{heeded}: {len(listed)} bear a tag that nobody sent", heeded)
+
+
+def refused(site: Site) -> Facts:
+    """A prompt that the provider's checker refuses: where is that said, and is it billed?"""
+    if not site.refused_prompt:
+        raise Unasked("needs --refused-prompt")
+    tag = uuid4().hex
+    answer = site.post({**INPUT, "prompt": site.refused_prompt}, tag)
+    if not answer.is_success:
+        said = words_of(answer)
+        yield "refused prompt", Answer(f"submit {said.text}", f"submit {said.gist}")
+        yield "refused prompt's bill", Answer("not queued", "not queued")
+        return
+    job = site.accepted(answer, tag)
+    site.completed(job)
+    result = site.get(job.response_url)
+    said, billed = words_of(result), billed_word(result)
+    yield "refused prompt", Answer(f"result {said.text}", f"result {said.gist}")
+    yield "refused prompt's bill", Answer(billed, billed)
 
 
 def whole_listing(site: Site) -> Facts:
@@ -168,7 +191,7 @@ SCENES: Final = (
         jobs=1,
     ),
     Scene(play=bad_input, facts=("input that no model takes",), jobs=1),
-    Scene(play=listing, facts=("listed", "tags in the listing"), jobs=1),
+    Scene(play=listing, facts=("listed", "tags in the listing", "filter by tags"), jobs=1),
     Scene(
         play=cancel_in_the_queue,
         facts=("cancel in the queue", "after a cancel in the queue"),
@@ -179,12 +202,25 @@ SCENES: Final = (
         facts=("cancel while running", "after a cancel while running"),
         jobs=1,
     ),
+    Scene(play=refused, facts=("refused prompt", "refused prompt's bill"), jobs=1),
     Scene(play=webhook, facts=("webhook",), jobs=1),
     Scene(play=whole_listing, facts=("all are listed",)),
     Scene(play=expired, facts=("status once expired", "result once expired")),
 )
 JOBS_MAX: Final = sum(scene.jobs for scene in SCENES)
 FACTS: Final = tuple(fact for scene in SCENES for fact in scene.facts)
+SWITCHES: Final[Mapping[str, tuple[str, ...]]] = {
+    "wrong key": ("bad-key",),
+    "result before the end": ("early-result",),
+    "after a cancel in the queue": ("queued-cancel",),
+    "after a cancel while running": ("running-cancel", "cancel-billing"),
+    "filter by tags": ("tag-filter",),
+    "refused prompt": ("moderation",),
+    "refused prompt's bill": ("refusal-billing",),
+    "status once expired": ("expired",),
+    "result once expired": ("expired",),
+}
+"""The emulator's switches (``--assume``) for the facts that fal's documentation leaves open."""
 
 
 def interview(site: Site) -> dict[str, Answer | Unasked]:
@@ -213,6 +249,12 @@ def _end(site: Site, job: Job) -> Answer:
 
 
 def _with_units(answer: httpx.Response) -> Answer:
-    said, units = words_of(answer), answer.headers.get("x-fal-billable-units")
-    billed = "unsaid" if units is None else "nothing" if units in {"0", "0.0"} else "something"
+    said, units = words_of(answer), answer.headers.get(UNITS)
+    billed = billed_word(answer)
     return Answer(f"{said.text}, billable units: {units}", f"{said.gist}, billed: {billed}")
+
+
+def billed_word(answer: httpx.Response) -> str:
+    """Whether a result says that it is paid for."""
+    units = answer.headers.get(UNITS)
+    return "unsaid" if units is None else "nothing" if units in {"0", "0.0"} else "something"

@@ -35,7 +35,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 class Site:
     """Where questions go. Every call raises `Unasked` when nothing can be learned from it.
 
-    `old_request` is the id of one that should have expired, `ear` hears this provider's webhooks.
+    `old_request` is the id of one that should have expired, `refused_prompt` one that its checker
+    refuses, `ear` hears this provider's webhooks.
     """
 
     def __init__(
@@ -48,11 +49,13 @@ class Site:
         endpoint: str,
         budget: Budget,
         old_request: str = "",
+        refused_prompt: str = "",
         ear: Ear | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.jwks_url = jwks_url
         self.old_request = old_request
+        self.refused_prompt = refused_prompt
         self.ear = ear
         self.app_url = f"{queue_url}/{'/'.join(endpoint.split('/')[:2])}"
         self.submitted: list[Job] = []
@@ -133,8 +136,8 @@ class Site:
         return answer.content
 
     def completed(self, job: Job) -> httpx.Response:
-        """The first status that is a 200, or a 404: a job that is kept no more."""
-        return self.until(job, lambda answer: answer.status_code in {200, 404})
+        """The first status that is a 200, or says that the job is kept no more."""
+        return self.until(job, lambda answer: answer.status_code in {200, 404, 410})
 
     def until(self, job: Job, wanted: Callable[[httpx.Response], bool]) -> httpx.Response:
         """The first status that is wanted."""
@@ -145,9 +148,12 @@ class Site:
             time.sleep(LOOK_SECONDS)
         return answer
 
-    def listing(self) -> dict[str, dict[str, Any]]:
+    def listing(self, **wish: str) -> dict[str, dict[str, Any]]:
         """The newest requests of this endpoint by id, as the platform API lists them."""
-        query: dict[str, Any] = {"endpoint_id": self.endpoint, "expand": "payloads", "limit": 50}
+        query: dict[str, Any] = {
+            **{"endpoint_id": self.endpoint, "expand": "payloads", "limit": 50},
+            **wish,
+        }
         found: dict[str, dict[str, Any]] = {}
         for _ in range(LISTING_PAGES_MAX):
             url = f"{self._api_url}/models/requests/by-endpoint"

@@ -36,6 +36,8 @@ CALLER_SCOPES = ["grant", "spend", "refund", "read", "audit", "admin"]
 # A recovery after a crash may take long, and the previous server may still be closing.
 PATIENT_ATTEMPTS = 12
 PATIENT_SECONDS = 300.0
+FAL_CONCURRENCY = 40
+"""Jobs in progress at the emulator: as many as fal gives to its paying customers by itself."""
 # Clockwork and worker listen on nothing; who has lived this long has read its settings.
 SETTLE_SECONDS = 1.0
 
@@ -142,6 +144,7 @@ class Planner:
         arguments = [
             *("--port", str(port), "--state-dir", str(state)),
             *("--key", self.kept.fal_key, "--allow-loopback-webhooks"),
+            *("--concurrency", str(FAL_CONCURRENCY)),
         ]
         emulator = Child(
             command=python_command("fal", "deploy.emulators.fal", *arguments, env={}),

@@ -14,6 +14,15 @@ from tests.fixtures.stack import GRACE_SECONDS, Stack, eventually
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("impatient")]
 
 DEADLINE_SECONDS = 3
+ENDLESS = {
+    "stuck": "[[fal:stuck]]",
+    "stuck-in-queue": "[[fal:stuck-in-queue]]",
+    "quiet-status": "[[fal:quiet-status]]",
+    "media-truncated": "[[fal:media-truncated]]",
+    "drop-submit": "[[fal:drop-submit]]",
+    **{f"submit-{status}": f"[[fal:submit-{status}]]" for status in (500, 502, 503, 504)},
+}
+"""What comes to no end before the deadline, by its name."""
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +115,31 @@ def endings(customer: Customer) -> list[str]:
     """How each order ended."""
     statuses = customer.statuses()
     return [statuses[order.generation_id] for order in customer.orders]
+
+
+@pytest.fixture(scope="module")
+def given_up(shared_stack: Stack, impatient: None) -> Iterator[Customer]:
+    """A customer who ordered one of each that never ends, and waited for the deadline."""
+    assert impatient is None
+    shared_stack.heal()
+    customer = Customer(shared_stack)
+    for text in ENDLESS.values():
+        customer.order(text, "expired")
+    customer.wait()
+    yield customer
+    customer.caller.http.close()
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_what_never_ends_is_given_up(given_up: Customer, name: str) -> None:
+    """A job that is stuck, a result or a file that cannot be had, a submit of which nobody knows:
+    past deadline and grace it has expired, and is refunded."""
+    (order,) = (order for order in given_up.orders if order.prompt == ENDLESS[name])
+    generation = given_up.generations()[order.generation_id]
+    assert (generation["status"], generation["failure"]["reason"]) == ("expired", "deadline")
+    assert generation["refunded"] == generation["charged"]
+
+
+def test_what_was_given_up_is_refunded_once(stack: Stack, given_up: Customer) -> None:
+    """The books are in order, whatever the provider did."""
+    check(stack, given_up)

@@ -13,8 +13,9 @@ import pytest
 
 from deploy.check_fal.answers import Answer, Unasked
 from deploy.check_fal.budget import Budget, CapReached
-from deploy.check_fal.scenes import FACTS, JOBS_MAX
+from deploy.check_fal.scenes import FACTS, JOBS_MAX, SWITCHES
 from deploy.check_fal.table import compare
+from deploy.emulators.fal.assumptions import choices
 from deploy.run.host import free_port
 from tests.fixtures.fal_emulator import IMAGE, REPOSITORY, Emulator, eventually, running
 
@@ -23,6 +24,9 @@ pytestmark = pytest.mark.slow
 KEY = "id-of-tests:a-secret-of-tests"
 CONSENT = ("--max-usd", "1", "--yes-spend-money")
 OPTIONS = ("--key", KEY, "--job-seconds", "2", "--concurrency", "2", "--allow-loopback-webhooks")
+REFUSED = "[[fal:422]]"
+OTHERWISE = {name: others[0] for name, (_, *others) in choices().items() if name != "moderation"}
+"""Every open point but one answered in another way; that one would hide another."""
 LIFE_SECONDS = "40"
 """Of a result; a large one lives a tenth of that."""
 
@@ -52,10 +56,10 @@ def check(
     )
 
 
-def expired_request(fal: Emulator) -> str:
+def expired_request(fal: Emulator, gone: int = 404) -> str:
     """The id of a request that is kept no more."""
     job = fal.submit("[[fal:slow=0]][[fal:big-result]]", endpoint=IMAGE)
-    eventually(lambda: fal.http.get(job["status_url"]).status_code == 404)
+    eventually(lambda: fal.http.get(job["status_url"]).status_code == gone)
     return str(job["request_id"])
 
 
@@ -102,7 +106,7 @@ def test_one_like_the_other_differs_in_nothing(stand_in: Emulator) -> None:
     done = check(
         stand_in,
         *CONSENT,
-        *("--old-request", expired_request(stand_in)),
+        *("--old-request", expired_request(stand_in), "--refused-prompt", REFUSED),
         *("--webhook-url", f"http://127.0.0.1:{port}/", "--webhook-port", str(port)),
     )
     assert verdicts(done.stdout) == dict.fromkeys(FACTS, "same"), done.stdout + done.stderr
@@ -115,20 +119,32 @@ def test_one_like_the_other_differs_in_nothing(stand_in: Emulator) -> None:
     assert f"{JOBS_MAX} jobs" in done.stdout
 
 
-def test_a_provider_that_keeps_results_longer_is_found_out(tmp_path: Path) -> None:
-    """One switch is changed, and the facts that depend on it differ, and no other."""
-    long = ("--result-seconds", LIFE_SECONDS, "--stored-seconds", "3600")
-    with running(tmp_path / "fal", *OPTIONS, *long) as fal:
+def test_a_provider_that_answers_otherwise_is_found_out(tmp_path: Path) -> None:
+    """Every switch is changed, and the facts that depend on them differ, and no other; each is
+    shown with its switch."""
+    assumed = [part for pair in OTHERWISE.items() for part in ("--assume", "=".join(pair))]
+    with running(tmp_path / "fal", *OPTIONS, "--result-seconds", LIFE_SECONDS, *assumed) as fal:
         fal.http.headers["authorization"] = f"Key {KEY}"
-        job = fal.submit("[[fal:slow=0]]", endpoint=IMAGE)
-        done = check(fal, *CONSENT, "--old-request", job["request_id"])
+        old = expired_request(fal, gone=410)
+        done = check(fal, *CONSENT, "--old-request", old, "--refused-prompt", REFUSED)
     found = verdicts(done.stdout)
     differing = {fact for fact, verdict in found.items() if verdict == "DIFFERS"}
-    assert differing == {"status once expired", "result once expired"}, done.stdout
+    assert differing == SWITCHES.keys() - {"refused prompt"}, done.stdout
     assert {fact for fact, verdict in found.items() if verdict == "could not be asked"} == {
         "webhook"
     }
+    assert "filter by tags: the emulator's --assume tag-filter=ignored|honoured" in done.stdout
     assert done.returncode == 1
+
+
+def test_the_questions_can_be_listed_before_anything_is_sent(stand_in: Emulator) -> None:
+    """Each with the jobs that it takes, and the switch of each open point."""
+    done = check(stand_in, "--list", key="")
+    assert (done.returncode, submits(stand_in)) == (2, 0)
+    assert [fact for fact in FACTS if fact not in done.stdout] == []
+    assert [name for name in choices() if f"--assume {name}=" not in done.stdout] == []
+    jobs = [line[:6].strip() for line in done.stdout.splitlines()[1:]]
+    assert sum(int(number) for number in jobs if number) == JOBS_MAX
 
 
 def test_it_stops_at_the_cap(stand_in: Emulator) -> None:

@@ -44,7 +44,7 @@ def fal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     options = (
         *("--tls-certificate", str(folder / "certificate.pem")),
         *("--tls-key", str(folder / "key.pem")),
-        *("--job-seconds", "0.1", "--key", KEY),
+        *("--job-seconds", "0.1", "--key", KEY, "--concurrency", "100"),
     )
     with running(folder, *options, trust=folder / "authority.pem") as emulator:
         yield emulator

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import av
 import httpx
 import pytest
 
+from deploy.emulators.fal.assumptions import parse
 from deploy.emulators.fal.errors import CATALOGUE, SUBMIT_REFUSALS
 from tests.fixtures.fal_emulator import IMAGE, VIDEO, Emulator, running
 
@@ -127,6 +129,26 @@ def test_a_big_result_is_a_result(fal: Emulator) -> None:
     answer = fal.result(fal.submit("[[fal:big-result]]"))
     assert len(answer.content) > 10_000
     assert answer.json()["video"]["url"]
+
+
+# --- what nobody knows ---------------------------------------------------------------------------
+
+
+def test_a_refused_prompt_may_be_locked_out_at_the_door(tmp_path: Path) -> None:
+    """`--assume moderation=locked`: the words of an empty balance, and no job."""
+    with running(tmp_path, "--assume", "moderation=locked") as fal:
+        refused = fal.post("[[fal:422]]")
+        assert (refused.status_code, "User is locked" in refused.text) == (403, True)
+        assert fal.accepted("[[fal:422]]") == []
+        assert fal.http.get("/admin/state").json()["assumptions"]["moderation"] == "locked"
+        assert fal.post("a sunset").status_code == 200
+
+
+@pytest.mark.parametrize("text", ["moderation", "moderation=odd", "weather=fine", ""])
+def test_an_assumption_must_be_one_of_those_that_are_open(text: str) -> None:
+    """Else a test of another answer would quietly be one of the usual answer."""
+    with pytest.raises(ValueError, match=r"not NAME=CHOICE|Invalid enum value"):
+        parse([text])
 
 
 # --- media ---------------------------------------------------------------------------------------

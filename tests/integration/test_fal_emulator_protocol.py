@@ -250,12 +250,14 @@ def test_parts_must_be_those_that_were_put(fal: Emulator) -> None:
     said = {"file_name": "a.bin", "content_type": "video/mp4"}
     urls = fal.http.post("/storage/upload/initiate-multipart", json=said).json()
     with httpx.Client(trust_env=False) as stranger:
-        tags = [
-            stranger.put(f"{urls['upload_url']}/{number}", content=content).headers["etag"]
+        second, first = (
+            stranger.put(f"{urls['upload_url']}/{number}", content=content)
             for number, content in ((2, b"end"), (1, b"begin, "))
-        ]
-        good = [{"partNumber": 1, "etag": tags[1]}, {"partNumber": 2, "etag": tags[0]}]
-        for bad in ([], [*good, {"partNumber": 3, "etag": "x"}], [{**good[0], "etag": tags[0]}]):
+        )
+        good = [first.json(), second.json()]
+        assert good[0] == {"partNumber": 1, "etag": first.headers["etag"]}
+        mixed = {"partNumber": 1, "etag": good[1]["etag"]}
+        for bad in ([], [*good, {"partNumber": 3, "etag": "x"}], [mixed]):
             complete = {"parts": bad}
             answer = stranger.post(f"{urls['upload_url']}/complete", json=complete)
             assert answer.status_code == 400
@@ -263,3 +265,39 @@ def test_parts_must_be_those_that_were_put(fal: Emulator) -> None:
         assert stranger.put(f"{urls['upload_url']}/0", content=b"x").status_code == 404
         stranger.post(f"{urls['upload_url']}/complete", json={"parts": good}).raise_for_status()
         assert stranger.get(urls["file_url"]).content == b"begin, end"
+
+
+def through_the_proxy(fal: Emulator, method: str, target: str, **sent: Any) -> httpx.Response:
+    """A request as fal's JavaScript client makes it with a `proxyUrl`: without a key."""
+    with httpx.Client(trust_env=False) as page:
+        headers = {"x-fal-target-url": target, "origin": "https://app.example.com"}
+        return page.request(method, f"{fal.url}/proxy", headers=headers, **sent)
+
+
+def test_a_page_reaches_every_host_of_fals_through_the_proxy(fal: Emulator) -> None:
+    """Queue, direct calls, uploads and the platform API, by the addresses that they have there;
+    nobody else's address, and not the admin pages."""
+    queue = f"https://queue.fal.run/{VIDEO}"
+    job = through_the_proxy(fal, "POST", queue, json={"prompt": "x"}).json()
+    status = f"https://queue.fal.run{APP}/{job['request_id']}/status?logs=1"
+    answer = through_the_proxy(fal, "GET", status)
+    assert (answer.status_code, bool(answer.json()["logs"])) == (200, True)
+    assert answer.headers["access-control-allow-origin"] == "*"
+    direct = through_the_proxy(fal, "POST", f"https://fal.run/{VIDEO}", json={"prompt": "x"})
+    assert direct.json()["video"]["url"].startswith(fal.url)
+    said = {"file_name": "a", "content_type": "image/png"}
+    upload = "https://rest.fal.ai/storage/upload/initiate?storage_type=fal-cdn-v3"
+    assert through_the_proxy(fal, "POST", upload, json=said).json()["upload_url"]
+    assert through_the_proxy(fal, "GET", "https://api.fal.ai/v1/models").json()["models"]
+    for elsewhere in ("https://fal.ai.example.com/", "https://fal.ai/admin/state", "", "http://["):
+        assert through_the_proxy(fal, "GET", elsewhere).status_code == 400
+
+
+def test_pages_of_other_sites_may_ask_but_not_look_at_the_admin_pages(fal: Emulator) -> None:
+    """As at fal; what is the emulator's own is for its own pages."""
+    asked = fal.http.options(f"/{VIDEO}", headers={"access-control-request-method": "POST"})
+    assert asked.status_code == 204
+    assert "authorization" in asked.headers["access-control-allow-headers"]
+    assert "access-control-allow-origin" in fal.post().headers
+    for path in ("/admin", "/admin/state", "/health"):
+        assert "access-control-allow-origin" not in fal.http.get(path).headers

@@ -32,7 +32,10 @@ CREATE TABLE jobs (
 @pytest.fixture(scope="module")
 def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """A provider whose time stands still; its jobs take ten seconds of it."""
-    options = ("--clock", "virtual", "--job-seconds", "10", "--allow-loopback-webhooks")
+    options = (
+        *("--clock", "virtual", "--job-seconds", "10"),
+        *("--concurrency", "100", "--allow-loopback-webhooks"),
+    )
     with running(tmp_path_factory.mktemp("fal"), *options) as emulator:
         yield emulator
 

@@ -11,6 +11,8 @@ from typing import Any, get_args
 import uvicorn
 
 from deploy.emulators.fal.app import create_app
+from deploy.emulators.fal.assumptions import Assumptions
+from deploy.emulators.fal.assumptions import parse as parse_assumptions
 from deploy.emulators.fal.chaos import Chaos
 from deploy.emulators.fal.chaos import parse as parse_chaos
 from deploy.emulators.fal.inputs import Fetching
@@ -24,6 +26,14 @@ def chaos(text: str) -> Chaos:
         return parse_chaos(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def assumptions(texts: list[str]) -> Assumptions:
+    """The values of ``--assume``."""
+    try:
+        return parse_assumptions(texts)
+    except ValueError as error:
+        raise SystemExit(f"--assume: {error}") from error
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     add("--state-dir", type=Path, required=True, help="where jobs and the signing key are kept")
     add("--key", action="append", default=[], help="accepted API key, repeatable (default: any)")
     add("--admin-key", action="append", default=[], help="admin key, repeatable (default: any)")
-    add("--concurrency", type=int, default=10, help="jobs in progress per key (%(default)s)")
+    add("--concurrency", type=int, default=2, help="jobs in progress per key (%(default)s)")
     add("--job-seconds", type=float, default=1.0, help="length of an ordinary job (%(default)s)")
     add("--result-seconds", type=float, default=3600, help="life of a result (%(default)s)")
     add("--stored-seconds", type=float, default=0, help="its life where stored (%(default)s)")
@@ -49,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     add("--chaos", type=chaos, metavar="SEED[:RATE]", help="a misbehaviour for each submit")
     add("--webhook-backoff-seconds", type=float, default=1.0, help="first pause (%(default)s)")
     add("--allow-loopback-webhooks", action="store_true", help="deliver to 127.0.0.0/8, ::1 too")
+    add("--assume", action="append", default=[], metavar="NAME=CHOICE", help="an open point")
     add("--fetch-inputs", choices=get_args(Fetching), default="local", help="files looked at")
     add("--ready-file", type=Path, help="gets the base URL once requests are served")
     return arguments
@@ -88,6 +99,7 @@ def settings_from(options: argparse.Namespace) -> Settings:
         virtual_clock=options.clock == "virtual",
         chaos=options.chaos,
         webhook_backoff_seconds=options.webhook_backoff_seconds,
+        assumptions=assumptions(options.assume),
         fetch_inputs=options.fetch_inputs,
         allow_loopback_webhooks=options.allow_loopback_webhooks,
     )

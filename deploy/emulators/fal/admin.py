@@ -83,6 +83,7 @@ async def state(
         },
         "outage": ends_at and {"mode": outage.mode(), "ends_at": outcomes.iso(ends_at)},
         "chaos": settings.chaos,
+        "assumptions": settings.assumptions,
         "accounts": [
             {"user_id": user_id(account.pop("owner")), **account} for account in accounts.summary()
         ],

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from litestar import Request, Response
@@ -20,6 +20,8 @@ from deploy.emulators.fal.jobs import JobQueue
 from deploy.emulators.fal.records import Job, Submission
 from deploy.emulators.fal.submits import SubmitLog
 from deploy.emulators.fal.wire import Refusal, cut, origin_of, respond
+
+_LOCKED: Final = outcomes.Answer(status_code=403, body=LOCKED)
 
 
 class Admitted(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +49,8 @@ async def admit(
     submission = msgspec.structs.replace(submission, chaos=chaos)
     asked = _directives(given, chaos)
     queue.advance(now)
-    refusal = _refusal(asked, queue, submission, number) or _lock(accounts, owner) or is_full()
+    locked = accounts.is_locked(owner) or _is_moderated(asked, queue)
+    refusal = _refusal(asked, queue, submission, number) or (_LOCKED if locked else is_full())
     if refusal is not None:
         submits.refuse(number, refusal.status_code)
         return respond(refusal)
@@ -102,8 +105,10 @@ def _strikes(
     return queue.refuse(fingerprint, asked.number(name, float("inf")))
 
 
-def _lock(accounts: Accounts, owner: str) -> outcomes.Answer | None:
-    return outcomes.Answer(status_code=403, body=LOCKED) if accounts.is_locked(owner) else None
+def _is_moderated(asked: Directives, queue: JobQueue) -> bool:
+    """Whether a prompt is refused at the door already."""
+    is_refused = asked.failure() == "content_policy_violation"
+    return is_refused and queue.assumptions.moderation == "locked"
 
 
 def _submission(

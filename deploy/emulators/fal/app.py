@@ -26,6 +26,7 @@ from deploy.emulators.fal import (
     storage,
 )
 from deploy.emulators.fal.accounts import Accounts
+from deploy.emulators.fal.browsers import with_browsers
 from deploy.emulators.fal.clock import Clock
 from deploy.emulators.fal.database import Facts, connect
 from deploy.emulators.fal.jobs import JobQueue
@@ -112,7 +113,7 @@ def create_app(settings: Settings) -> ASGIApp:
         openapi_config=None,
         logging_config=None,
     )
-    return with_request_ids(with_outages(app, outage))
+    return with_browsers(with_request_ids(with_outages(app, outage)), settings)
 
 
 def _dependencies(shared: dict[str, Any], settings: Settings) -> dict[str, Provide]:

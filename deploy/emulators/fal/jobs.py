@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from uuid import uuid4
 
 import msgspec
 from msgspec.structs import replace
 
-from deploy.emulators.fal import inputs
+from deploy.emulators.fal import inputs, models
 from deploy.emulators.fal.accounts import Accounts
 from deploy.emulators.fal.clock import Clock
 from deploy.emulators.fal.database import transaction
@@ -29,7 +29,9 @@ from deploy.emulators.fal.records import (
     Submission,
     falls_back,
     first_wait_until,
+    is_withdrawn,
     job_of,
+    listens_to_cancels,
     outcome_of,
     webhook_due_at,
 )
@@ -57,6 +59,8 @@ class JobQueue:
         self._settings = settings
         self._accounts = accounts
         self._life_seconds = life_seconds
+        self.assumptions = settings.assumptions
+        """What is done where fal's documentation is silent."""
         self.now = clock.now
         """The present, for those who pass it on to the methods below."""
         self.changed = asyncio.Event()
@@ -149,7 +153,7 @@ class JobQueue:
                     if falls_back(job):
                         self._requeue(job, now)
                     else:
-                        self._complete(job, outcome_of(job), now)
+                        self._complete(job, outcome_of(job, self.assumptions), now)
         return len(due)
 
     def _requeue(self, job: Job, now: float) -> None:
@@ -161,13 +165,13 @@ class JobQueue:
         )
 
     def _complete(self, job: Job, error_type: str | None, now: float) -> None:
+        units = self._cost_units(job, error_type)
         self._db.execute(
-            "UPDATE jobs SET status = 'COMPLETED', error_type = ?, ended_at = ?, ends_at = NULL"
-            " WHERE seq = ?",
-            (error_type, now, job.seq),
+            "UPDATE jobs SET status = 'COMPLETED', error_type = ?, ended_at = ?, ends_at = NULL,"
+            " billable_units = ? WHERE seq = ?",
+            (error_type, now, units, job.seq),
         )
-        cost_units = self.get(job.request_id).billable_units
-        self._accounts.charge(job.owner, cost_units * price_of(job.endpoint).micros)
+        self._accounts.charge(job.owner, units * price_of(job.endpoint).micros)
         if "no-webhook" in job.directives:
             self._db.execute("DELETE FROM deliveries WHERE request_id = ?", (job.request_id,))
             return
@@ -181,6 +185,15 @@ class JobQueue:
             "UPDATE deliveries SET due_at = ? WHERE request_id = ?",
             (webhook_due_at(job, now), job.request_id),
         )
+
+    def _cost_units(self, job: Job, error_type: str | None) -> int:
+        """What the customer pays for: a success, and failures where fal is assumed to bill them."""
+        billed: set[str | None] = {None}
+        if self.assumptions.refusal_billing == "full":
+            billed.add("content_policy_violation")
+        if self.assumptions.cancel_billing == "full" and job.started_at is not None:
+            billed.add("client_cancelled")
+        return models.billable_units(job.endpoint, job.input) if error_type in billed else 0
 
     def _start_waiting(self, now: float) -> int:
         """Give each key's free runners its next jobs, `low` behind `normal`, else in order."""
@@ -230,7 +243,7 @@ class JobQueue:
         if job.status == "COMPLETED":
             self._release_webhook(job, now)
             return False
-        listens = "stuck" in job.directives or "cooperative" in job.directives
+        listens = listens_to_cancels(job, self.assumptions)
         with transaction(self._db):
             self._db.execute("UPDATE jobs SET cancel_requested = 1 WHERE seq = ?", (job.seq,))
             if job.status == "IN_QUEUE":
@@ -261,7 +274,13 @@ class JobQueue:
         job = self.peek(request_id)
         if job is None or job.ended_at is None:
             return job
+        if self.is_gone(job):
+            return None
         return job if now < job.ended_at + self._life_seconds(job) else None
+
+    def is_gone(self, job: Job) -> bool:
+        """Whether a cancel in the queue has left nothing of a job."""
+        return self.assumptions.queued_cancel == "gone" and is_withdrawn(job)
 
     def peek(self, request_id: str) -> Job | None:
         """A job however old it is: media outlives the result."""
@@ -283,14 +302,22 @@ class JobQueue:
         return self._select("true ORDER BY seq DESC LIMIT ?", limit)
 
     def by_endpoint(
-        self, owner: str, endpoints: list[str], span: tuple[float, float], limit: int, offset: int
+        self,
+        owner: str,
+        endpoints: list[str],
+        span: tuple[float, float],
+        page: tuple[int, int],
+        tags: Mapping[str, str],
     ) -> list[Job]:
-        """One key's submits to some endpoints within span = [start, end), newest first."""
+        """One key's submits to some endpoints within span = [start, end) that bear these tags,
+        newest first; page = limit, offset."""
         marks = ", ".join("?" for _ in endpoints)
+        tagged = " AND json_extract(tags, ?) = ?" * len(tags)
+        wanted = [part for name, value in tags.items() for part in (f'$."{name}"', value)]
         return self._select(
             f"owner = ? AND endpoint IN ({marks}) AND submitted_at >= ? AND submitted_at < ?"
-            " ORDER BY seq DESC LIMIT ? OFFSET ?",
-            *(owner, *endpoints, *span, limit, offset),
+            f"{tagged} ORDER BY seq DESC LIMIT ? OFFSET ?",
+            *(owner, *endpoints, *span, *wanted, *page),
         )
 
     def billed(self, owner: str, span: tuple[float, float], endpoints: list[str]) -> list[Job]:

@@ -37,7 +37,8 @@ async def by_endpoint(
     span = instant(query.get("start"), 0.0), instant(query.get("end"), now + 1)
     limit = min(whole_number(query, "limit", 50), MAX_LIMIT)
     offset = whole_number(query, "cursor", 0)
-    jobs = queue.by_endpoint(owner, endpoints, span, limit + 1, offset)
+    tags = _wanted_tags(query.getall("tags", [])) if _filters_tags(queue) else {}
+    jobs = queue.by_endpoint(owner, endpoints, span, (limit + 1, offset), tags)
     expand = "payloads" in query.getall("expand", [])
     more = len(jobs) > limit
     return {
@@ -45,6 +46,16 @@ async def by_endpoint(
         "has_more": more,
         "next_cursor": str(offset + limit) if more else None,
     }
+
+
+def _filters_tags(queue: JobQueue) -> bool:
+    return queue.assumptions.tag_filter == "honoured"
+
+
+def _wanted_tags(given: list[str]) -> dict[str, str]:
+    """Tags to filter by, written ``NAME=VALUE``; names may hold no quotation marks."""
+    pairs = (text.partition("=") for text in given)
+    return {name.replace('"', ""): value for name, _, value in pairs}
 
 
 def _item(job: Job, origin: str, expand: bool) -> dict[str, Any]:

@@ -163,8 +163,18 @@ def _find(address: Address, queue: JobQueue, owner: str) -> Job:
     queue.advance(now)
     job = queue.find(address.request_id, now)
     if job is None or job.owner != owner or job.app != address.app:
-        raise Refusal(404, _NOT_FOUND)
+        raise _nothing_there(address, queue, owner)
     return job
+
+
+def _nothing_there(address: Address, queue: JobQueue, owner: str) -> Refusal:
+    """What is said of a request that cannot be read: an own one that has expired may be known."""
+    job = queue.peek(address.request_id)
+    if job is None or job.owner != owner or job.app != address.app or queue.is_gone(job):
+        return Refusal(404, _NOT_FOUND)
+    if queue.assumptions.expired == "410":
+        return Refusal(410, {"detail": "Request has expired"})
+    return Refusal(404, _NOT_FOUND)
 
 
 def _status(request: Request[Any, Any, Any], queue: JobQueue, job: Job) -> outcomes.Answer:
@@ -195,7 +205,11 @@ async def _statuses(
 def result_of(request: Request[Any, Any, Any], queue: JobQueue, job: Job) -> outcomes.Answer:
     """The answer to somebody who asks for a job's result now; a `Refusal` where there is none."""
     if job.status != "COMPLETED":
-        raise Refusal(400, {"detail": "Request is still in progress", "error_type": "bad_request"})
+        early = queue.assumptions.early_result
+        if early == "202":
+            return _status(request, queue, job)
+        too_early = {"detail": "Request is still in progress", "error_type": "bad_request"}
+        raise Refusal(int(early), _NOT_FOUND if early == "404" else too_early)
     if job.payloads_deleted:
         raise Refusal(404, _NOT_FOUND)
     stumble = _stumble(_RESULT_STUMBLES, queue, job)

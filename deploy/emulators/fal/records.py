@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from deploy.emulators.fal import directives, models
+from deploy.emulators.fal.assumptions import Assumptions
 
 NEVER: Final = math.inf
 INVALID_INPUT: Final = "invalid_input"
@@ -60,6 +61,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     requeues: int
     payloads_deleted: bool
     input_faults: list[dict[str, Any]]
+    billable_units: int
 
     @property
     def prompt(self) -> str:
@@ -76,13 +78,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def faults(self) -> list[dict[str, Any]]:
         """What is wrong with the input, as a model error's ``detail``: its fields, its files."""
         return models.violations(self.endpoint, self.input) + self.input_faults
-
-    @property
-    def billable_units(self) -> int:
-        """What the customer pays for: nothing before success, and nothing for a failure."""
-        if self.status != "COMPLETED" or self.error_type is not None:
-            return 0
-        return models.billable_units(self.endpoint, self.input)
 
     @property
     def stores_io(self) -> bool:
@@ -107,7 +102,18 @@ def falls_back(job: Job) -> bool:
     return job.status == "IN_PROGRESS" and "regress" in job.directives and job.requeues == 0
 
 
-def outcome_of(job: Job) -> str | None:
+def listens_to_cancels(job: Job, assumptions: Assumptions) -> bool:
+    """Whether a cancel ends a job that runs; an ordinary model's finishes all the same."""
+    asked = job.directives
+    return assumptions.running_cancel == "stops" or "stuck" in asked or "cooperative" in asked
+
+
+def is_withdrawn(job: Job) -> bool:
+    """Whether a cancel has taken a job out of the queue before it ran."""
+    return job.error_type == "client_cancelled" and job.started_at is None
+
+
+def outcome_of(job: Job, assumptions: Assumptions) -> str | None:
     """The error type a job ends with, decided when it ends; None is success."""
     if job.status == "IN_QUEUE":
         return "request_timeout"
@@ -115,7 +121,7 @@ def outcome_of(job: Job) -> str | None:
         return INVALID_INPUT
     if job.input_faults:
         return str(job.input_faults[0]["type"])
-    if job.cancel_requested and ("stuck" in job.directives or "cooperative" in job.directives):
+    if job.cancel_requested and listens_to_cancels(job, assumptions):
         return "client_cancelled"
     return job.directives.failure()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from deploy.emulators.fal.assumptions import Assumptions
 from deploy.emulators.fal.chaos import Chaos
 from deploy.emulators.fal.inputs import Fetching
 
@@ -19,7 +20,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """API keys that are accepted; empty means any key that is not empty."""
     admin_keys: tuple[str, ...] = ()
     """Keys for billing, usage and deletions; empty means that every accepted key is one."""
-    concurrency: int = 10
+    concurrency: int = 2
     """Jobs in progress at once for one key; the others wait in the queue."""
     job_seconds: float = 1.0
     """How long an ordinary job runs; 0 completes it within its submit."""
@@ -33,6 +34,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Time stands still until ``POST /admin/clock`` moves it."""
     chaos: Chaos | None = None
     """Misbehaviour drawn for each submit that asks for none itself."""
+    assumptions: Assumptions = Assumptions()
+    """What this provider does where fal's documentation is silent."""
     fetch_inputs: Fetching = "local"
     """Which of the files are looked at that inputs name."""
     allow_loopback_webhooks: bool = False

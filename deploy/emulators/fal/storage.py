@@ -175,7 +175,7 @@ async def put_content(
     """Take the content. As with a signed URL, no key is asked for."""
     if not uploads.store(upload_id, name, await request.body()):
         raise Refusal(404, {"detail": "File not found"})
-    return Response(b"", status_code=200)
+    return Response(b"", status_code=200, media_type="text/plain")  # empty is no JSON
 
 
 @route("/uploads/{upload_id:str}/{name:str}", http_method=[HttpMethod.GET, HttpMethod.HEAD])

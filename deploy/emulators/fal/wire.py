@@ -137,31 +137,32 @@ def authenticate(request: Request[Any, Any, Any], settings: Settings) -> str:
 
     An admin key that is no ordinary one belongs to the account of the first ordinary one.
     """
-    key = _key_of(request)
+    key = _key_of(request, settings)
     if _is_among(key, settings.keys) or not settings.keys:
         return owner_of(key)
     if _is_among(key, settings.admin_keys):
         return owner_of(settings.keys[0])
-    raise _unknown_key()
+    raise _unknown_key(settings)
 
 
 def authenticate_admin(request: Request[Any, Any, Any], settings: Settings) -> str:
     """The same for what only an admin key may do; a `Refusal` 403 for every other key."""
     owner = authenticate(request, settings)
-    if settings.admin_keys and not _is_among(_key_of(request), settings.admin_keys):
+    if settings.admin_keys and not _is_among(_key_of(request, settings), settings.admin_keys):
         raise Refusal(403, {"detail": "Admin API key required"})
     return owner
 
 
-def _key_of(request: Request[Any, Any, Any]) -> str:
+def _key_of(request: Request[Any, Any, Any], settings: Settings) -> str:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "key" or not key.strip():
-        raise _unknown_key()
+        raise _unknown_key(settings)
     return key
 
 
-def _unknown_key() -> Refusal:
-    return Refusal(401, {"detail": "invalid key credentials"})
+def _unknown_key(settings: Settings) -> Refusal:
+    typed = {"error_type": "unauthorized"} if settings.assumptions.bad_key == "typed" else {}
+    return Refusal(401, {"detail": "invalid key credentials", **typed})
 
 
 def _is_among(key: str, accepted: Iterable[str]) -> bool:

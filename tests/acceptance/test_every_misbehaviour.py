@@ -19,7 +19,7 @@ from deploy.emulators.fal import directives
 from deploy.emulators.fal.errors import CATALOGUE
 from deploy.emulators.fal.outage import MEANINGS
 from tests.acceptance.test_generations_deadlines import ENDLESS
-from tests.fixtures.checker import Log, check
+from tests.fixtures.checker import Log, check, check_replay
 from tests.fixtures.customer import PRICE_CREDITS, Customer
 from tests.fixtures.stack import Stack, eventually
 from tests.integration.test_fal_emulator_adapter import EXPECTED
@@ -29,6 +29,8 @@ pytestmark = pytest.mark.slow
 OUTAGE_SECONDS = 0.7
 ERRORS = {(kind.status_code, kind.shape, kind.retryable): name for name, kind in CATALOGUE.items()}
 """One of fal's errors for each way in which they differ to a client."""
+HALF_A_FILM = ("[[fal:media-wrong-length]]", "[[fal:nsfw]]")
+"""Four seconds come of the eight that were ordered, and four are paid for."""
 BARRED = tuple(f"[[fal:submit-{status}=1]]" for status in (401, 403, 429))
 """Refused once, tried again by us: they hold every submit up, so they come last and alone."""
 
@@ -94,8 +96,8 @@ def test_each_misbehaviour_has_its_ending(
     assert generation["status"] == status, generation["failure"]
     assert (generation["failure"] or {"reason": ""})["reason"] == reason
     given_back = 0 if status == "succeeded" else PRICE_CREDITS
-    if text == "[[fal:media-wrong-length]]":
-        given_back = PRICE_CREDITS // 2  # half of the film came
+    if status == "succeeded" and text in HALF_A_FILM:
+        given_back = PRICE_CREDITS // 2
     assert generation["refunded"] == sum(log.refunds(generation["debit_id"])) == given_back
     accepted = shared_stack.submits(generation=generation["generation_id"])
     barred = text.startswith("[[fal:submit-") and text not in BARRED
@@ -104,12 +106,11 @@ def test_each_misbehaviour_has_its_ending(
 
 
 def test_together_they_leave_the_books_in_order(stack: Stack, ended: Customer) -> None:
-    """Each ended once, each asset is what was promised, the log folds to the balance."""
-    half = [order for order in ended.orders if "media-wrong-length" not in order.prompt]
-    assert len(half) == len(ended.orders) - 1
+    """The balance is what was granted less what was charged, and the log folds to it."""
+    charged = sum(item["charged"] - item["refunded"] for item in ended.generations().values())
+    assert ended.caller.balance(ended.account_id)["posted"] == ended.granted - charged
     assert ended.open() == {}
-    replayed = stack.run("replay", "--json")
-    assert '"differences":[]' in replayed.replace(" ", "")
+    check_replay(stack)
 
 
 def test_a_cooperating_model_stops_when_it_is_told_to(stack: Stack, customer: Customer) -> None:

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 from deploy.emulators.fal.__main__ import parser
+from deploy.emulators.fal.assumptions import MEANINGS as MEANINGS_OF_OPEN_POINTS
+from deploy.emulators.fal.assumptions import choices
 from deploy.emulators.fal.directives import KNOWN
 from deploy.emulators.fal.outage import MEANINGS
 
@@ -19,6 +21,17 @@ def test_the_guide_lists_every_directive_in_the_programs_own_words() -> None:
     between = re.search(r"<!-- directives -->\n(.*)<!-- /directives -->", GUIDE, re.DOTALL)
     assert between is not None
     lines = HEAD + [LINE.format(name=name, meaning=meaning) for name, meaning in KNOWN.items()]
+    assert between[1].splitlines() == lines, "\n".join(lines)
+
+
+def test_the_guide_lists_every_open_point() -> None:
+    """The table is what `MEANINGS` and the choices say, line by line."""
+    between = re.search(r"<!-- assumptions -->\n(.*)<!-- /assumptions -->", GUIDE, re.DOTALL)
+    assert between is not None
+    lines = ["| `--assume` | |", "|---|---|"] + [
+        f"| {', '.join(f'`{name}={choice}`' for choice in choices()[name])} | {meaning} |"
+        for name, meaning in MEANINGS_OF_OPEN_POINTS.items()
+    ]
     assert between[1].splitlines() == lines, "\n".join(lines)
 
 

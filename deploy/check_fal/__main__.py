@@ -2,7 +2,7 @@
 
 Submits a few jobs of the cheapest model with FAL_KEY, which costs money there, and holds each
 answer against the emulator's. Without consent and a cap it only says what it would do.
-Exit status: 0 nothing differs, 1 something does, 2 nothing was sent.
+Exit status: 0 nothing differs, or --list, 1 something differs, 2 nothing was sent.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> int:
     options = parser().parse_args()
     if options.list:
         print("\n".join(questions()))
-        return NOTHING_SENT
+        return SAME
     key = os.environ.get("FAL_KEY", "")
     print(f"Asks {options.fal_url} with up to {JOBS_MAX} jobs of {options.endpoint},")
     print(f"estimated at {JOBS_MAX * options.usd_per_job:.2f} USD ({options.usd_per_job} each).")

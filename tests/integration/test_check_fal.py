@@ -140,7 +140,7 @@ def test_a_provider_that_answers_otherwise_is_found_out(tmp_path: Path) -> None:
 def test_the_questions_can_be_listed_before_anything_is_sent(stand_in: Emulator) -> None:
     """Each with the jobs that it takes, and the switch of each open point."""
     done = check(stand_in, "--list", key="")
-    assert (done.returncode, submits(stand_in)) == (2, 0)
+    assert (done.returncode, submits(stand_in)) == (0, 0)
     assert [fact for fact in FACTS if fact not in done.stdout] == []
     assert [name for name in choices() if f"--assume {name}=" not in done.stdout] == []
     jobs = [line[:6].strip() for line in done.stdout.splitlines()[1:]]

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any, Final
 
+import msgspec
+
 from deploy.emulators.fal.directives import KNOWN
 from deploy.emulators.fal.outage import MEANINGS
 
@@ -42,6 +44,8 @@ def _switches(state: Mapping[str, Any]) -> str:
     if outage:
         out = f'<span class="bad">{escape(outage["mode"])} until {escape(outage["ends_at"])}</span>'
     wild = f"seed {chaos.seed}, rate {chaos.rate:g}" if chaos else "none"
+    assumed = msgspec.to_builtins(state["assumptions"])
+    choices = ", ".join(f"{name}={choice}" for name, choice in assumed.items())
     modes = "".join(
         f'<option value="{mode}">{mode}: {escape(text)}</option>' for mode, text in MEANINGS.items()
     )
@@ -55,6 +59,7 @@ def _switches(state: Mapping[str, Any]) -> str:
         )
         + _form("outage", "<input type=hidden name=seconds value=0>", "end it"),
         f"Chaos<td>{wild}<td>",
+        f"Assumed<td>{choices}<td>",
         "Balance<td>of every key<td>"
         + _form("balance", "<input name=usd value=100 size=8> USD", "set it"),
         f"Everything<td><td>{_form('reset', '', 'forget all jobs')}",

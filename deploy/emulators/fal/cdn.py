@@ -150,8 +150,9 @@ def _announce(request: Request[Any, Any, Any], uploads: Uploads, queue: JobQueue
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not uploads.knows_token(secret, queue.now()):
         raise Refusal(401, {"detail": "invalid token"})
+    kind = request.headers.get("content-type", "application/octet-stream")
     said = Announcement(
         file_name=request.headers.get("x-fal-file-name", "upload.bin"),
-        content_type=request.headers.get("content-type", "application/octet-stream"),
+        content_type=kind.partition(";")[0].strip(),
     )
     return uploads.announce(said, queue.now() + file_life_seconds(request))

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -21,11 +21,14 @@ DAY_SECONDS: Final = 24 * 3600.0
 TIMEFRAMES: Final = ("minute", "hour", "day", "week", "month")
 
 
+Amount = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+
+
 class Quantity(msgspec.Struct, frozen=True):
     """How much of one endpoint: calls, or units of what it bills by."""
 
-    call_quantity: float | None = None
-    unit_quantity: float | None = None
+    call_quantity: Amount | None = None
+    unit_quantity: Amount | None = None
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -61,9 +64,9 @@ async def estimate(
     micros = 0.0
     for endpoint, quantity in asked.endpoints.items():
         number = quantity.unit_quantity if by_units else quantity.call_quantity
-        if number is None or number < 0:
+        if number is None:
             name = "unit_quantity" if by_units else "call_quantity"
-            raise Refusal(422, {"detail": f"{endpoint} needs a {name} of 0 or more"})
+            raise Refusal(422, {"detail": f"{endpoint} needs a {name}"})
         past = [] if by_units else queue.billed(owner, (0.0, math.inf), [endpoint])
         units = sum(job.billable_units for job in past) / len(past) if past else 1
         micros += number * units * price_of(endpoint).micros

@@ -312,8 +312,9 @@ class JobQueue:
         """One key's submits to some endpoints within span = [start, end) that bear these tags,
         newest first; page = limit, offset."""
         marks = ", ".join("?" for _ in endpoints)
-        tagged = " AND json_extract(tags, ?) = ?" * len(tags)
-        wanted = [part for name, value in tags.items() for part in (f'$."{name}"', value)]
+        tag = " AND EXISTS (SELECT 1 FROM json_each(tags) WHERE key = ? AND value = ?)"
+        tagged = tag * len(tags)
+        wanted = [part for pair in tags.items() for part in pair]
         return self._select(
             f"owner = ? AND endpoint IN ({marks}) AND submitted_at >= ? AND submitted_at < ?"
             f"{tagged} ORDER BY seq DESC LIMIT ? OFFSET ?",

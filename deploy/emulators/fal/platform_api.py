@@ -53,9 +53,9 @@ def _filters_tags(queue: JobQueue) -> bool:
 
 
 def _wanted_tags(given: list[str]) -> dict[str, str]:
-    """Tags to filter by, written ``NAME=VALUE``; names may hold no quotation marks."""
+    """Tags to filter by, written ``NAME=VALUE``."""
     pairs = (text.partition("=") for text in given)
-    return {name.replace('"', ""): value for name, _, value in pairs}
+    return {name: value for name, _, value in pairs}
 
 
 def _item(job: Job, origin: str, expand: bool) -> dict[str, Any]:

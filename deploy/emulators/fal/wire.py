@@ -22,6 +22,8 @@ from deploy.emulators.fal.settings import Settings
 
 MAX_ENDPOINTS: Final = 50
 MAX_LIMIT: Final = 100
+_LAST_SECONDS: Final = 32_503_680_000.0
+"""The year 3000, so that what is reckoned with a time stays one."""
 _PLATFORM: Final = "/v1/"
 _PLATFORM_ERRORS: Final[Mapping[int, str]] = {
     401: "authorization_error",
@@ -108,7 +110,8 @@ def instant(text: str | None, default: float) -> float:
         return default
     try:
         at = datetime.fromisoformat(text)
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+        seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+        return min(max(seconds, 0.0), _LAST_SECONDS)
     except (ValueError, OverflowError) as error:
         raise Refusal(422, {"detail": f"not an ISO 8601 time: {text}"}) from error
 

@@ -145,7 +145,8 @@ _REASONS: Final = {
         "image_load_error image_too_small image_too_large file_download_error file_too_large"
         " face_detection_error unsupported_image_format unsupported_video_format"
         " unsupported_audio_format audio_duration_too_long audio_duration_too_short"
-        " video_duration_too_long video_duration_too_short"
+        " video_duration_too_long video_duration_too_short invalid_archive"
+        " archive_file_count_below_minimum archive_file_count_exceeds_maximum"
     ),
     "failure.no_asset": "no_asset no_media_generated",
     "failure.media_lost": "media_lost",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import httpx
@@ -213,3 +214,50 @@ def test_media_of_an_image_model_misbehave_alike(fal: Emulator) -> None:
     body = fal.generate("[[fal:media-404]]", endpoint=IMAGE)
     assert fal.http.get(body["images"][0]["url"]).status_code == 404
     assert fal.http.get(fal.generate(endpoint=VIDEO)["video"]["url"]).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def painter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """A provider that draws everything in the size that was asked for."""
+    options = ("--job-seconds", "0", "--concurrency", "100", "--render")
+    with running(tmp_path_factory.mktemp("painter"), *options) as emulator:
+        yield emulator
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "given", "size"),
+    [
+        (VIDEO, {"duration": "4s"}, (1280, 720)),
+        (VIDEO, {"duration": "4s", "aspect_ratio": "9:16"}, (720, 1280)),
+        (VIDEO, {"duration": "4s", "resolution": "1080p", "prompt": "[[fal:nsfw]]"}, (1920, 1080)),
+        (IMAGE, {"image_size": "portrait_4_3"}, (768, 1024)),
+        (IMAGE, {"image_size": {"width": 201, "height": 10}, "output_format": "png"}, (200, 64)),
+        ("fal-ai/nano-banana-2", {"resolution": "0.5K", "aspect_ratio": "3:2"}, (768, 512)),
+    ],
+)
+def test_media_may_be_drawn_in_the_size_that_was_asked_for(
+    painter: Emulator, endpoint: str, given: dict[str, Any], size: tuple[int, int]
+) -> None:
+    """`--render`: the file is what its description says, and what its input wanted."""
+    body = painter.generate(**{"prompt": "a sunset", "endpoint": endpoint, **given})
+    described = body["video"] if "video" in body else body["images"][0]
+    content = painter.http.get(described["url"]).content
+    with av.open(io.BytesIO(content), "r") as container:
+        stream = container.streams.video[0]
+        frames = list(container.decode(stream))
+    assert (described["width"], described["height"]) == (stream.width, stream.height) == size
+    assert len(content) == described["file_size"]
+    assert len(frames) == described.get("num_frames", 1)
+    dark = max(bytes(frames[0].reformat(format="gray8").planes[0])) < 20
+    assert dark is ("nsfw" in str(given))
+
+
+def test_drawn_media_differ_by_their_prompt(painter: Emulator) -> None:
+    """Not in their marks alone: one sky is another colour than the other."""
+    colours = set()
+    for prompt in ("a boat", "a storm", "a night"):
+        image = painter.generate(prompt, endpoint=IMAGE, image_size="square")["images"][0]
+        with av.open(io.BytesIO(painter.http.get(image["url"]).content), "r") as container:
+            (frame,) = container.decode(video=0)
+        colours.add(bytes(frame.reformat(format="yuv420p").planes[1])[:9])
+    assert len(colours) > 1

@@ -14,7 +14,8 @@ Start it with ``python -m deploy.emulators.fal --port 0 --state-dir DIR``. A req
 
 `app.py` puts these together, `models.py` knows inputs and `prices.py` costs, `errors.py` every
 way to fail, `records.py` what a job is, `inputs.py` (fetched by `reading.py`) whether its files can
-be used, `identities.py` whose a key is, `media.py` makes each file unique, `wire.py` reaches what
+be used, `identities.py` whose a key is, `media.py` makes each file unique (`rendering.py`
+draws them, if that is asked for), `wire.py` reaches what
 the web framework hides, `browsers.py` is for those who ask from a page.
 
 It misbehaves when it is told to: `directives.py` and `modes.py` (asked for in the prompt),

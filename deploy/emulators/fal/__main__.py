@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
@@ -57,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     add("--balance-usd", type=float, default=1e6, help="prepaid by each key (%(default)s)")
     add("--clock", choices=("real", "virtual"), default="real", help="virtual stands still")
     add("--chaos", type=chaos, metavar="SEED[:RATE]", help="a misbehaviour for each submit")
+    add("--render", action="store_true", help="media of the size asked for; needs PyAV")
     add("--webhook-backoff-seconds", type=float, default=1.0, help="first pause (%(default)s)")
     add("--allow-loopback-webhooks", action="store_true", help="deliver to 127.0.0.0/8, ::1 too")
     add("--assume", action="append", default=[], metavar="NAME=CHOICE", help="an open point")
@@ -98,6 +100,7 @@ def settings_from(options: argparse.Namespace) -> Settings:
         balance_usd=options.balance_usd,
         virtual_clock=options.clock == "virtual",
         chaos=options.chaos,
+        render=options.render,
         webhook_backoff_seconds=options.webhook_backoff_seconds,
         assumptions=assumptions(options.assume),
         fetch_inputs=options.fetch_inputs,
@@ -113,6 +116,8 @@ def main() -> None:
     options = arguments.parse_args()
     if (options.tls_certificate is None) is not (options.tls_key is None):
         arguments.error("--tls-certificate and --tls-key go together")
+    if options.render and find_spec("av") is None:
+        arguments.error("--render needs PyAV: pip install av")
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -14,6 +14,7 @@ _ADDED_COLUMNS: Final[Mapping[str, str]] = {
     "wait_until": "REAL",
     "requeues": "INTEGER NOT NULL DEFAULT 0",
     "payloads_deleted": "INTEGER NOT NULL DEFAULT 0",
+    "is_rendered": "INTEGER NOT NULL DEFAULT 0",
     "billable_units": "INTEGER NOT NULL DEFAULT 0",
     "input_faults": "TEXT NOT NULL DEFAULT '[]'",
 }

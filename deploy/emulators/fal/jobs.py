@@ -78,6 +78,7 @@ class JobQueue:
             "submitted_at": now,
             "start_by": None if timeout_seconds is None else now + timeout_seconds,
             "wait_until": first_wait_until(submission),
+            "is_rendered": self._settings.render,
             "input_faults": self._inline_faults(submission),
         }
         record |= {name: msgspec.json.encode(record[name]).decode() for name in JSON_COLUMNS}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,16 @@ import msgspec
 
 from deploy.emulators.fal import models
 from deploy.emulators.fal.records import Job
+from deploy.emulators.fal.sizes import film_size, picture_size
 
 _FIXTURES = Path(__file__).parent / "fixtures"
 _FRAMES_PER_SECOND = 12
 _LENGTHS_SECONDS = (4, 6, 8)
 _BLACK_SECONDS = 4
+_SAMPLE_SIZE = (512, 384)
+_TINTS = 8
+_DRAWN_SECONDS_MAX = 16
+"""Of a longer film the last picture stays."""
 
 
 class MediaFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +38,7 @@ class MediaFile(msgspec.Struct, frozen=True, kw_only=True):
     width: int
     height: int
     duration_seconds: int | None = None
+    frames_per_second: int = _FRAMES_PER_SECOND
 
     def description(self) -> dict[str, Any]:
         """The file as a model's result describes it, URL aside."""
@@ -45,8 +52,8 @@ class MediaFile(msgspec.Struct, frozen=True, kw_only=True):
         if self.duration_seconds is not None:
             described |= {
                 "duration": float(self.duration_seconds),
-                "fps": float(_FRAMES_PER_SECOND),
-                "num_frames": self.duration_seconds * _FRAMES_PER_SECOND,
+                "fps": float(self.frames_per_second),
+                "num_frames": self.duration_seconds * self.frames_per_second,
             }
         return described
 
@@ -61,6 +68,8 @@ def files(job: Job) -> list[MediaFile]:
 
 
 def _video(job: Job) -> MediaFile:
+    if job.is_rendered:
+        return _rendered_video(job)
     if "nsfw" in job.directives:
         return _black_video(job)
     portrait = job.input.get("aspect_ratio") == "9:16"
@@ -78,6 +87,30 @@ def _video(job: Job) -> MediaFile:
         height=320 if portrait else 180,
         duration_seconds=wanted,
     )
+
+
+def _rendered_video(job: Job) -> MediaFile:
+    from deploy.emulators.fal import rendering  # PyAV is there, or nobody asked for this
+
+    size = film_size(job.input)
+    wanted = played = models.video_seconds(job.endpoint, job.input)
+    if "media-wrong-length" in job.directives:
+        played = max(_LENGTHS_SECONDS, key=lambda length: abs(length - wanted))
+    film = rendering.film(size, min(played, _DRAWN_SECONDS_MAX), _tint(job))
+    return MediaFile(
+        name="output.mp4",
+        content=_lasting(film, played) + _free_box(job.request_id.encode()),
+        content_type="video/mp4",
+        width=size[0],
+        height=size[1],
+        duration_seconds=wanted,
+        frames_per_second=rendering.FRAMES_PER_SECOND,
+    )
+
+
+def _tint(job: Job) -> int:
+    """The colour of a job's sky, by its prompt; -1 is black."""
+    return -1 if "nsfw" in job.directives else sha256(job.prompt.encode()).digest()[0] % _TINTS
 
 
 def _lasting(sample: bytes, seconds: int) -> bytes:
@@ -104,13 +137,20 @@ def _image(job: Job, number: int) -> MediaFile:
     mark = f"{job.request_id}/{number}".encode()
     png = job.input.get("output_format") == "png"
     kind = "png" if png else "jpeg"
-    sample = _sample(f"{'black' if 'nsfw' in job.directives else 'still'}.{kind}")
+    size = _SAMPLE_SIZE
+    if job.is_rendered:
+        from deploy.emulators.fal import rendering  # PyAV is there, or nobody asked for this
+
+        size = picture_size(job.input)
+        sample = rendering.still(size, kind, _tint(job))
+    else:
+        sample = _sample(f"{'black' if 'nsfw' in job.directives else 'still'}.{kind}")
     return MediaFile(
         name=f"{number}.{kind}",
         content=_with_png_text(sample, mark) if png else _with_jpeg_comment(sample, mark),
         content_type=f"image/{kind}",
-        width=512,
-        height=384,
+        width=size[0],
+        height=size[1],
     )
 
 

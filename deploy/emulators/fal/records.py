@@ -62,6 +62,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     payloads_deleted: bool
     input_faults: list[dict[str, Any]]
     billable_units: int
+    is_rendered: bool
 
     @property
     def prompt(self) -> str:
@@ -137,6 +138,6 @@ def job_of(row: sqlite3.Row) -> Job:
     """A row of the table `jobs`."""
     fields = {name: row[name] for name in Job.__struct_fields__}
     fields |= {name: msgspec.json.decode(row[name]) for name in JSON_COLUMNS}
-    flags = ("answered", "cancel_requested", "payloads_deleted")
+    flags = ("answered", "cancel_requested", "payloads_deleted", "is_rendered")
     fields |= {name: bool(row[name]) for name in flags}
     return Job(**fields)

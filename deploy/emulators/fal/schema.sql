@@ -25,7 +25,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     requeues            INTEGER NOT NULL DEFAULT 0,  -- how often it fell back into the queue
     payloads_deleted    INTEGER NOT NULL DEFAULT 0,
     input_faults        TEXT NOT NULL DEFAULT '[]',  -- JSON list: what is wrong with its files
-    billable_units      INTEGER NOT NULL DEFAULT 0   -- what is paid for, once it has completed
+    billable_units      INTEGER NOT NULL DEFAULT 0,  -- what is paid for, once it has completed
+    is_rendered         INTEGER NOT NULL DEFAULT 0   -- media drawn for it, of the size it asked for
 );
 CREATE INDEX IF NOT EXISTS jobs_waiting ON jobs (priority, seq) WHERE status = 'IN_QUEUE';
 CREATE INDEX IF NOT EXISTS jobs_waiting_by_endpoint ON jobs (endpoint) WHERE status = 'IN_QUEUE';

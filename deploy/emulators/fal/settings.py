@@ -30,6 +30,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long they stay readable where payloads are stored; fal: 30 days. 0 is harshest."""
     balance_usd: float = 1_000_000.0
     """What each key has prepaid; once it is spent, submits are answered with a 403."""
+    render: bool = False
+    """Draw every film and picture in the size that was asked for; needs PyAV."""
     virtual_clock: bool = False
     """Time stands still until ``POST /admin/clock`` moves it."""
     chaos: Chaos | None = None

@@ -148,21 +148,24 @@ def test_webhooks_follow_the_clock(fal: Emulator) -> None:
 
 
 def test_a_folder_of_an_older_emulator_is_taken_over(tmp_path: Path) -> None:
-    """Columns that came later are added; the jobs of before are still there."""
+    """Columns that came later are added; the jobs of before are there, and cost what they did."""
     state = tmp_path / "state"
     state.mkdir()
     with closing(sqlite3.connect(state / "jobs.sqlite")) as database:
         database.executescript(OLDER_SCHEMA)
-        database.execute(
-            "INSERT INTO jobs (request_id, gateway_request_id, owner, endpoint, app, input, tags,"
-            " headers, origin, priority, status, submitted_at) VALUES ('old', 'g', 'o', 'a/b',"
-            " 'a/b', '{}', '{}', '{}', 'http://x', 0, 'IN_QUEUE', 1)"
-        )
+        for request_id, status in (("old", "IN_QUEUE"), ("older", "COMPLETED")):
+            database.execute(
+                "INSERT INTO jobs (request_id, gateway_request_id, owner, endpoint, app, input,"
+                " tags, headers, origin, priority, status, submitted_at, ended_at)"
+                " VALUES (?, 'g', 'o', 'a/b', 'a/b', '{}', '{}', '{}', 'http://x', 0, ?, 1, 2)",
+                (request_id, status),
+            )
         database.commit()
     with running(tmp_path, "--job-seconds", "0") as fal:
         assert fal.generate()["video"]["url"]
-        old = [job for job in fal.accepted("") if job["request_id"] == "old"]
-        assert [job["status"] for job in old] == ["COMPLETED"]
+        old = [job for job in fal.accepted("") if job["request_id"].startswith("old")]
+        assert [job["status"] for job in old] == ["COMPLETED", "COMPLETED"]
+        assert [job["billable_units"] for job in old] == [4, 4]
 
 
 # --- expiry --------------------------------------------------------------------------------------

@@ -88,8 +88,8 @@ def _refusal(
         if name in asked and _strikes(name, asked, queue, submission, number):
             if content_type == "text/html":
                 return outcomes.gateways(int(status), body)
-            headers = {"x-fal-needs-retry": "1"} if status == "429" else {}
-            headers |= {"retry-after": "1"} if status == "429" else {}
+            busy = {"x-fal-needs-retry": "1", "retry-after": "1"}
+            headers = busy if status == "429" else {}
             return outcomes.Answer(
                 status_code=int(status), body=body, media_type=content_type, headers=headers
             )

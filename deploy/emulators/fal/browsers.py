@@ -14,14 +14,13 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from deploy.emulators.fal.direct import PREFIX
+from deploy.emulators.fal.outage import is_spared
 from deploy.emulators.fal.settings import Settings
 
 PROXY_PATH: Final = "/proxy"
 _TARGET: Final = b"x-fal-target-url"
 _KEY: Final = b"authorization"
 _HOSTS: Final = ("fal.run", "fal.ai", "fal.media")
-_OWN: Final = ("/admin", "/health")
-"""What is not fal's: no page of another site may read it."""
 _ALLOWED: Final = [
     (b"access-control-allow-origin", b"*"),
     (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, DELETE"),
@@ -35,7 +34,7 @@ def with_browsers(app: ASGIApp, settings: Settings) -> ASGIApp:
     spare_key = (*settings.keys, "proxy:proxy")[0]
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP or scope["path"].startswith(_OWN):
+        if scope["type"] != ScopeType.HTTP or is_spared(scope["path"]):
             return await app(scope, receive, send)
         if scope["method"] == "OPTIONS":
             return await _answer(send, 204)
@@ -62,7 +61,7 @@ def _redirect(scope: Scope, spare_key: str) -> bool:
     if not any(target.host == host or target.host.endswith(f".{host}") for host in _HOSTS):
         return False
     path = (PREFIX if target.host == "fal.run" else "") + target.path
-    if path.startswith(_OWN):
+    if is_spared(path):
         return False
     headers.setdefault(_KEY, f"Key {spare_key}".encode())
     scope["headers"] = list(headers.items())
@@ -71,8 +70,5 @@ def _redirect(scope: Scope, spare_key: str) -> bool:
 
 
 async def _answer(send: Send, status: int) -> None:
-    headers = [*_ALLOWED, (b"content-length", b"0")]
-    if status == 204:
-        headers = list(_ALLOWED)
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": _ALLOWED})
     await send({"type": "http.response.body", "body": b"", "more_body": False})

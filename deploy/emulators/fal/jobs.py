@@ -61,6 +61,7 @@ class JobQueue:
         self._life_seconds = life_seconds
         self.assumptions = settings.assumptions
         """What is done where fal's documentation is silent."""
+        self._price_older_jobs()
         self.now = clock.now
         """The present, for those who pass it on to the methods below."""
         self.changed = asyncio.Event()
@@ -98,6 +99,15 @@ class JobQueue:
         self.changed.set()
         self.advance(now)
         return self.get(record["request_id"])
+
+    def _price_older_jobs(self) -> None:
+        """Successes of an emulator that did not write down what they cost."""
+        unpriced = "status = 'COMPLETED' AND error_type IS NULL AND billable_units = 0"
+        for job in self._select(unpriced):
+            self._db.execute(
+                "UPDATE jobs SET billable_units = ? WHERE seq = ?",
+                (models.billable_units(job.endpoint, job.input), job.seq),
+            )
 
     def _inline_faults(self, submission: Submission) -> list[dict[str, Any]]:
         skipped = self._settings.fetch_inputs == "none"

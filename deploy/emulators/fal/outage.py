@@ -54,7 +54,7 @@ def with_outages(app: ASGIApp, outage: Outage) -> ASGIApp:
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         mode = outage.mode()
-        if mode is None or scope["type"] != ScopeType.HTTP or _is_spared(scope["path"]):
+        if mode is None or scope["type"] != ScopeType.HTTP or is_spared(scope["path"]):
             await app(scope, receive, send)
         elif mode == "page":
             await _send_page(send)
@@ -64,7 +64,8 @@ def with_outages(app: ASGIApp, outage: Outage) -> ASGIApp:
     return wrapped
 
 
-def _is_spared(path: str) -> bool:
+def is_spared(path: str) -> bool:
+    """Whether a path is the emulator's own, and no part of the provider that it plays."""
     return any(path == spared or path.startswith(f"{spared}/") for spared in _SPARED)
 
 

@@ -62,7 +62,7 @@ class InputReader:
     async def _fetch(self, named: Named) -> bytes:
         """A file's content, or as much of it as proves that it is too large."""
         client = self._own if named.is_local else self._client
-        content = b""
+        content = bytearray()
         try:
             async with (
                 asyncio.timeout(FETCH_SECONDS),
@@ -76,7 +76,7 @@ class InputReader:
                         break
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError):
             raise Fault("file_download_error") from None
-        return content
+        return bytes(content)
 
     async def close(self) -> None:
         """Give up what is in flight; it stays unread, and is read after a restart."""

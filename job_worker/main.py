@@ -28,10 +28,11 @@ from job_worker.breaker import Breaker, Guarded
 from job_worker.carrying import Carrier, Held
 from job_worker.crew import Crew
 from job_worker.doorbell import make_broker
+from job_worker.downloads import MediaHosts
 from job_worker.errands import Errands
 from job_worker.forgetting import Forgetter
 from job_worker.loop_thread import LoopThread
-from job_worker.media import MediaHosts, MediaStore
+from job_worker.media import MediaStore
 from job_worker.metrics import Metrics, StateFigures
 from job_worker.presence import Presence
 from job_worker.providers.absent import AbsentProvider

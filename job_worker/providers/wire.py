@@ -13,17 +13,15 @@ from typing import Final
 from urllib.parse import urlencode
 
 import aiohttp
-import httpx
 import msgspec
 from yarl import URL
 
 from job_worker.errors import ProviderUnavailable
+from job_worker.sessions import open_session
 
 CONNECT_TIMEOUT_SECONDS: Final = 2.0
 ANSWER_MAX_BYTES: Final = 4 * 1024**2
 ANSWER_TOO_LARGE: Final = "answer_too_large"
-KEEP_ALIVE_SECONDS: Final = 3.0
-"""Shorter than servers' own, so that hardly a request meets a connection that closes."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -37,15 +35,13 @@ class Answer(msgspec.Struct, frozen=True):
 class Wire:
     """Connections under fixed headers, at most `connections_max`; with `fresh`, one per request.
 
-    Bound to the event loop that first uses it. Follows no redirect, keeps no cookie, and takes no
-    proxy from the environment: the headers hold a key.
+    Bound to the event loop that first uses it. Follows no redirect.
     """
 
     def __init__(
         self, headers: Mapping[str, str], *, connections_max: int, fresh: bool = False
     ) -> None:
-        # Answers are small; a compressed one could unfold to any size.
-        self._headers = {**headers, "Accept-Encoding": "identity"}
+        self._headers = headers
         self._connections_max = connections_max
         self._fresh = fresh
         self._session: aiohttp.ClientSession | None = None
@@ -93,18 +89,8 @@ class Wire:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(
-                limit=self._connections_max,
-                force_close=self._fresh,
-                keepalive_timeout=None if self._fresh else KEEP_ALIVE_SECONDS,
-                ssl=httpx.create_ssl_context(),  # one set of trusted roots for the whole process
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                headers=self._headers,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
+            self._session = open_session(
+                connections_max=self._connections_max, headers=self._headers, fresh=self._fresh
             )
         return self._session
 

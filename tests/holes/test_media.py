@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
-from job_worker import media
+from job_worker import downloads
+from job_worker.downloads import MediaHosts
 from job_worker.errors import ProviderRejected
-from job_worker.media import MediaHosts, MediaStore
+from job_worker.media import MediaStore
 from job_worker.settings import read_settings
 from tests.fixtures.checker import check
 from tests.fixtures.customer import Customer
@@ -85,7 +87,7 @@ def test_hole_27_a_file_that_hides_its_length_is_bounded_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bound was compared with the stated length alone: without one anything went through."""
-    monkeypatch.setattr(media, "ASSET_MAX_BYTES", SMALL_MAX_BYTES)
+    monkeypatch.setattr(downloads, "ASSET_MAX_BYTES", SMALL_MAX_BYTES)
 
     async def copy(host: str) -> None:
         store = MediaStore(f"file://{tmp_path}", MediaHosts((host,)))
@@ -110,31 +112,42 @@ def test_hole_27_a_file_that_hides_its_length_is_bounded_too(
 )
 def test_hole_27_an_address_of_our_own_network_is_never_a_provider_s(address: str) -> None:
     """However it is written, and whatever name led there."""
-    assert not media._is_public(address)
-    assert media._is_public("8.8.8.8")
-    assert media._is_public("64:ff9b::8.8.8.8")
+    assert not downloads._may_be_reached("v3.fal.media", address)
+    assert not MediaHosts(("10.0.0.1",)).admits("https://10.0.0.1/a")
+    assert downloads._may_be_reached("v3.fal.media", "8.8.8.8")
+    assert downloads._may_be_reached("v3.fal.media", "64:ff9b::8.8.8.8")
 
 
-def test_hole_27_a_name_that_came_to_point_at_us_is_refused() -> None:
-    """A name on the list may resolve to anything by the time it is asked for: who really answered
-    is judged, before a byte of it is read."""
+def test_hole_27_a_name_that_came_to_point_at_us_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A name on the list may resolve to anything by the time it is asked for: the address that the
+    connection would go to is judged, and nobody there hears of it."""
+    heard = []
 
     class Handler(QuietHandler):
         def do_GET(self) -> None:
+            heard.append(self.path)
             self.reply(200, b"secrets of the machine")
 
-    async def judge(url: str) -> None:
-        async with (
-            httpx.AsyncClient(trust_env=False) as client,
-            client.stream("GET", f"http://{host}/a") as response,
-        ):
-            media._check_peer(response, url)
+    async def fetch(url: str) -> None:
+        hosts = MediaHosts((host, host.replace("127.0.0.1", "localhost"), "*.fal.media"))
+        found = downloads.Downloads(hosts, connections_max=1)
+        try:
+            await found.fetch(url, io.BytesIO())
+        finally:
+            await found.close()
 
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda name, *rest, **more: resolve("127.0.0.1", *rest, **more)
+    )
     with serving(Handler) as host:
-        asyncio.run(judge(f"http://{host}/a"))  # loopback by name, as the emulator is
+        port = host.rpartition(":")[2]
+        asyncio.run(fetch(f"http://localhost:{port}/a"))  # loopback by name, as the emulator is
         with pytest.raises(ProviderRejected) as caught:
-            asyncio.run(judge("https://v3.fal.media/a"))
-    assert caught.value.reason == "media_refused"
+            asyncio.run(fetch("https://v3.fal.media/a"))
+    assert (caught.value.reason, heard) == ("media_refused", ["/a"])
 
 
 def test_a_broken_storage_delays_a_result_and_costs_nobody_anything(

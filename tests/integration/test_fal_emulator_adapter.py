@@ -26,7 +26,8 @@ from contracts.jobs import (
 )
 from deploy.emulators.fal import directives
 from deploy.emulators.fal.errors import CATALOGUE
-from job_worker.media import MediaHosts, MediaStore
+from job_worker.downloads import MediaHosts
+from job_worker.media import MediaStore
 from job_worker.providers.fal import FalQueue
 from job_worker.steps.fetch import FETCHES_MAX, fetch
 from job_worker.steps.find import find

@@ -14,7 +14,8 @@ import pytest
 
 from contracts.jobs import Asset
 from contracts.media import PNG
-from job_worker.media import MediaHosts, MediaStore
+from job_worker.downloads import MediaHosts
+from job_worker.media import MediaStore
 from job_worker.reconciling.sides import read_files
 from ledger_service.errors import Rejected, Unavailable
 from ledger_service.media.library import MediaLibrary

@@ -17,8 +17,9 @@ import pytest
 from contracts.jobs import Asset, Thumbnail
 from contracts.media import MP4, PNG, WAV, sniff
 from job_worker import thumbnails
+from job_worker.downloads import MediaHosts
 from job_worker.errors import BadSettings
-from job_worker.media import MediaHosts, MediaStore
+from job_worker.media import MediaStore
 from job_worker.settings import read_settings
 from job_worker.thumbnails import Thumbnailer
 from tests.fixtures.serving import QuietHandler, serving

@@ -19,9 +19,10 @@ from contracts.jobs import DOORBELL_QUEUE, ReportEvent, RunningReport, Submitted
 from contracts.limits import POST_WINDOW_SECONDS
 from job_worker.carrying import Carrier, Held
 from job_worker.doorbell import DoorbellBroker, make_broker
+from job_worker.downloads import MediaHosts
 from job_worker.errors import ProviderRejected, ProviderUnavailable
 from job_worker.main import make_steps
-from job_worker.media import MediaHosts, MediaStore
+from job_worker.media import MediaStore
 from job_worker.settings import Secret, Settings
 from tests.fixtures.services import Valkey
 from tests.fixtures.serving import QuietHandler, serving
@@ -266,7 +267,7 @@ REFUSED: dict[str, tuple[tuple[int, dict[str, str], bytes], str]] = {
 }
 NOT_NOW: dict[str, tuple[tuple[int, dict[str, str], bytes], str]] = {
     "a busy host": ((503, {}, b""), "media_http_503"),
-    "cut off": ((200, LENGTH, VIDEO[:-10]), "media_RemoteProtocolError"),
+    "cut off": ((200, LENGTH, VIDEO[:-10]), "media_ClientPayloadError"),
     "cut off and no length": ((200, {}, VIDEO[:-10]), "media_damaged"),
     "compressed": ((200, {"Content-Encoding": "gzip"}, b"\x1f\x8b"), "media_encoded"),
 }

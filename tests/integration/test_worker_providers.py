@@ -20,8 +20,9 @@ from contracts.jobs import (
     SucceededReport,
 )
 from job_worker.carrying import Carrier
+from job_worker.downloads import MediaHosts
 from job_worker.main import PROVIDERS, Steps
-from job_worker.media import MediaHosts, MediaStore
+from job_worker.media import MediaStore
 from job_worker.providers.absent import WAIT_SECONDS
 from tests.fixtures.darkroom import NAME, PICTURE, TOKEN, Darkroom, DarkroomServer, serve_darkroom
 from tests.fixtures.stub_ledger import WORK_KEY, StubJob, StubLedger, outcome_of, serve_stub_ledger

@@ -10,8 +10,8 @@ import pytest
 
 from contracts.jobs import Claim, ClaimedAttempt, ProviderUrls, Step
 from contracts.limits import POST_WINDOW_SECONDS
+from job_worker.downloads import MediaHosts
 from job_worker.errors import BadSettings
-from job_worker.media import MediaHosts
 from job_worker.providers.fal import (
     SUBMIT_TIMEOUT_SECONDS,
     FalQueue,

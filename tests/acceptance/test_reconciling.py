@@ -251,7 +251,7 @@ def test_a_worker_compares_every_day_unasked(stack: Stack) -> None:
     [
         ({"LEDGER_AUDIT_KEY": "ck_0_0"}, "the ledger could not be read: "),
         ({"LEDGER_AUDIT_KEY": ""}, "LEDGER_AUDIT_KEY is not set"),
-        ({"FAL_API_URL": "http://127.0.0.1:1/v1"}, "the provider could not be read: ConnectError"),
+        ({"FAL_API_URL": "http://127.0.0.1:1/v1"}, "the provider could not be read: Client"),
         ({"STORAGE_URL": "file:///nobody/made/this"}, "the storage could not be read: "),
     ],
 )

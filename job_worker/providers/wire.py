@@ -96,11 +96,15 @@ class Wire:
 
 
 def is_same_origin(url: str, other: str) -> bool:
-    """Whether both URLs, read as they would be sent to, are of one scheme, host and port."""
+    """Whether both URLs, read as they would be sent to, are of one scheme, host and port, and
+    `url` names nobody who would be logged in there."""
     try:
-        return URL(url).origin() == URL(other).origin()
+        ours, theirs = URL(url), URL(other)
     except ValueError:
         return False
+    if ours.user is not None or ours.password is not None:
+        return False
+    return (ours.scheme, ours.host, ours.port) == (theirs.scheme, theirs.host, theirs.port)
 
 
 def _with_query(url: str, query: Mapping[str, str] | None) -> str:

@@ -107,7 +107,7 @@ class WebhooksController(Controller):
             ),
         )
         with suppress(Unavailable):  # a figure for operators: no webhook fails for it
-            await services.reads.note_verdict(generation_id)
+            await services.reads.note_verdicts([generation_id])
         services.doorbell.ring(generation_id)
         return json_reply(Noted(noted=True))
 

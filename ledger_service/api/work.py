@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from litestar import Controller
@@ -16,6 +16,7 @@ from contracts.jobs import (
     ClaimsReply,
     ClaimsRequest,
     FailedReport,
+    ReportEvent,
     ReportReply,
     ReportRequest,
     ReportsReply,
@@ -37,6 +38,15 @@ from ledger_service.domain.generation.state import Claimed, Reported
 from ledger_service.errors import Rejected, Unavailable
 
 log: Final = logging.getLogger(__name__)
+
+
+class Taken(NamedTuple):
+    """A report that was taken: whose generation, which one, what was said, what came of it."""
+
+    owner: str
+    generation_id: str
+    event: ReportEvent
+    result: Reported
 
 
 class WorkController(Controller):
@@ -118,8 +128,9 @@ class WorkController(Controller):
         Repeats are harmless. `next_claim` is the next step, already claimed for this worker.
         """
         owner = await _owner(call, generation_id)
-        reported = await _reported(call, owner, generation_id, body)
-        (reply,) = await _replies(call, [reported])
+        taken = await _take(call, owner, generation_id, body)
+        await _note_progress(call, [taken])
+        (reply,) = await _replies(call, [taken])
         return json_reply(reply)
 
     @post(
@@ -151,11 +162,12 @@ class WorkController(Controller):
         )
         outcomes = await asyncio.gather(
             *[
-                _reported_of(call.part(number), owners, report)
+                _take_one(call.part(number), owners, report)
                 for number, report in enumerate(reports)
             ],
             return_exceptions=True,
         )
+        await _note_progress(call, [it for it in outcomes if isinstance(it, Taken)])
         return json_reply(ReportsReply(results=await _results_of(call, outcomes)))
 
 
@@ -166,18 +178,16 @@ def _readable(document: Any) -> StepReport | Rejected:
         return refused
 
 
-async def _reported_of(
-    call: Call, owners: Mapping[str, str], report: StepReport | Rejected
-) -> Reported:
+async def _take_one(call: Call, owners: Mapping[str, str], report: StepReport | Rejected) -> Taken:
     if isinstance(report, Rejected):
         raise report
     owner = owners.get(report.generation_id)
     if owner is None:
         raise Rejected(ProblemCode.GENERATION_NOT_FOUND)
-    return await _reported(call, owner, report.generation_id, report)
+    return await _take(call, owner, report.generation_id, report)
 
 
-async def _reported(call: Call, owner: str, generation_id: str, report: ReportRequest) -> Reported:
+async def _take(call: Call, owner: str, generation_id: str, report: ReportRequest) -> Taken:
     command = ReportGeneration(
         owner=owner,
         generation_id=generation_id,
@@ -192,19 +202,17 @@ async def _reported(call: Call, owner: str, generation_id: str, report: ReportRe
         private = {"message": report.event.message}
     done = await call.submit(command, private)
     assert isinstance(done.result, Reported)
-    if isinstance(report.event, RunningReport) and done.result.accepted:
-        await _note_progress(call, owner, generation_id, report.event)
-    return done.result
+    return Taken(owner, generation_id, report.event, done.result)
 
 
 async def _results_of(
-    call: Call, outcomes: Sequence[Reported | BaseException]
+    call: Call, outcomes: Sequence[Taken | BaseException]
 ) -> tuple[BatchResult, ...]:
     """Every report's own answer; their next claims are made together."""
-    replies = iter(await _replies(call, [it for it in outcomes if isinstance(it, Reported)]))
+    replies = iter(await _replies(call, [it for it in outcomes if isinstance(it, Taken)]))
     results = []
     for outcome in outcomes:
-        if isinstance(outcome, Reported):
+        if isinstance(outcome, Taken):
             status, body = 200, msgspec.json.encode(next(replies))
         elif isinstance(outcome, Exception):
             problem = problem_of(outcome, "/v1/work/reports", call.trace.trace_id)
@@ -215,27 +223,35 @@ async def _results_of(
     return tuple(results)
 
 
-async def _replies(call: Call, reports: Sequence[Reported]) -> list[ReportReply]:
+async def _replies(call: Call, reports: Sequence[Taken]) -> list[ReportReply]:
     """With the next claims. What is reported is recorded: where the claims cannot be read, they
     are left to run out, and whoever claims next goes on."""
     claims: Sequence[Claim | None] = [None] * len(reports)
     with suppress(Unavailable):
-        claims = await _claims_of(call, [reported.claimed for reported in reports])
+        claims = await _claims_of(call, [report.result.claimed for report in reports])
     return [
-        ReportReply(accepted=reported.accepted, next_claim=claim)
-        for reported, claim in zip(reports, claims, strict=True)
+        ReportReply(accepted=report.result.accepted, next_claim=claim)
+        for report, claim in zip(reports, claims, strict=True)
     ]
 
 
-async def _note_progress(call: Call, owner: str, generation_id: str, seen: RunningReport) -> None:
+async def _note_progress(call: Call, reports: Sequence[Taken]) -> None:
     """For those who watch. It is of no consequence, and no report fails for it."""
+    completed: list[str] = []
+    running: dict[str, tuple[str, RunningReport]] = {}
+    for owner, generation_id, seen, result in reports:
+        if not isinstance(seen, RunningReport) or seen.error is not None or not result.accepted:
+            continue
+        if seen.completed:
+            completed.append(generation_id)
+        else:
+            running[generation_id] = (owner, seen)
     reads = call.services.generations.reads
-    if seen.error is None:
-        with suppress(Unavailable):
-            if seen.completed:
-                await reads.note_verdict(generation_id)
-            else:
-                await reads.note_progress(owner, generation_id, seen)
+    with suppress(Unavailable):
+        if completed:
+            await reads.note_verdicts(completed)
+        if running:
+            await reads.note_progress(running)
 
 
 async def _owner(call: Call, generation_id: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -103,24 +103,33 @@ class GenerationReads:
             return {}
         return await self._pool.read(lambda connection: self._vault.open_many(connection, wanted))
 
-    async def note_progress(self, owner: str, generation_id: str, seen: RunningReport) -> None:
-        """Remember what the provider said of it just now."""
+    async def note_progress(self, seen: Mapping[str, tuple[str, RunningReport]]) -> None:
+        """Remember what the provider said just now of generations, by id, and of whose they are."""
 
         async def work(connection: Connection) -> None:
-            sealed = None
-            if seen.logs:
-                keys = await _rows(connection, "subject_key", (owner,))
-                sealed = _sealed_logs(self._vault, owner, keys[0][0], seen.logs) if keys else None
-            values = (generation_id, seen.provider_status, seen.queue_position, sealed)
-            await _rows(connection, "note_progress", values, fetch=False)
+            owners = list({owner for owner, report in seen.values() if report.logs})
+            found = await _rows(connection, "subject_keys", (owners,)) if owners else []
+            keys = dict(found)
+            rows = [
+                (
+                    generation_id,
+                    report.provider_status,
+                    report.queue_position,
+                    _sealed_logs(self._vault, owner, keys.get(owner), report.logs),
+                )
+                for generation_id, (owner, report) in seen.items()
+            ]
+            columns = tuple(list(column) for column in zip(*rows, strict=True))
+            await _rows(connection, "note_progress", columns, fetch=False)
 
         await self._pool.write(work)
 
-    async def note_verdict(self, generation_id: str) -> None:
-        """Remember that the provider is done with it, as far as that is news."""
+    async def note_verdicts(self, generation_ids: Collection[str]) -> None:
+        """Remember that the provider is done with these, as far as that is news."""
 
         async def work(connection: Connection) -> None:
-            await _rows(connection, "note_verdict", (generation_id,), fetch=False)
+            values = (list(set(generation_ids)),)
+            await _rows(connection, "note_verdicts", values, fetch=False)
 
         await self._pool.write(work)
 
@@ -214,7 +223,12 @@ class GenerationReads:
         }
 
 
-def _sealed_logs(vault: Vault, owner: str, wrapped: bytes, logs: tuple[LogLine, ...]) -> bytes:
+def _sealed_logs(
+    vault: Vault, owner: str, wrapped: bytes | None, logs: tuple[LogLine, ...]
+) -> bytes | None:
+    """The lines under their owner's key; nothing when there are none, or no key any more."""
+    if not logs or wrapped is None:
+        return None
     return vault.seal(owner, vault.unwrap(owner, wrapped), {"logs": logs}).ciphertext
 
 

@@ -118,7 +118,9 @@ ORDER BY h.position
 
 -- name: note_progress
 INSERT INTO ledger.progress (generation_id, provider_status, queue_position, logs, seen_at)
-VALUES ($1, $2, $3, $4, clock_timestamp())
+SELECT generation_id, provider_status, queue_position, logs, clock_timestamp()
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[])
+    AS seen (generation_id, provider_status, queue_position, logs)
 ON CONFLICT (generation_id) DO UPDATE SET
     provider_status = excluded.provider_status,
     queue_position = excluded.queue_position,
@@ -131,11 +133,12 @@ FROM unnest($1::text[], $2::text[]) AS wanted (owner, generation_id)
 JOIN ledger.progress AS p USING (generation_id)
 LEFT JOIN ledger.subject_keys AS k ON k.owner = wanted.owner
 
--- name: subject_key
-SELECT wrapped_key FROM ledger.subject_keys WHERE owner = $1
+-- name: subject_keys
+SELECT owner, wrapped_key FROM ledger.subject_keys WHERE owner = ANY ($1::text[])
 
--- name: note_verdict
-INSERT INTO ledger.verdicts_heard (generation_id, heard_at) VALUES ($1, clock_timestamp())
+-- name: note_verdicts
+INSERT INTO ledger.verdicts_heard (generation_id, heard_at)
+SELECT generation_id, clock_timestamp() FROM unnest($1::text[]) AS heard (generation_id)
 ON CONFLICT (generation_id) DO NOTHING
 
 -- name: refunded

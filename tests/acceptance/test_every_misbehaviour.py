@@ -68,6 +68,7 @@ def ended(shared_stack: Stack) -> Iterator[Customer]:
         customer.wait()
     yield customer
     customer.caller.http.close()
+    shared_stack.forget_troubles()
 
 
 @pytest.fixture(scope="module")

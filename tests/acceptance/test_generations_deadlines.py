@@ -128,6 +128,7 @@ def given_up(shared_stack: Stack, impatient: None) -> Iterator[Customer]:
     customer.wait()
     yield customer
     customer.caller.http.close()
+    shared_stack.forget_troubles()
 
 
 @pytest.mark.parametrize("name", ENDLESS)

@@ -276,8 +276,8 @@ def _themed_v4(reply: dict[str, Any], theme: str | None) -> dict[str, Any]:
 
 
 def _urgent_v5(reply: dict[str, Any], priority: JobPriority) -> dict[str, Any]:
-    """With its priority; nobody has reported it yet."""
-    reply["generation"] |= {"priority": priority, "flagged": None}
+    """With its priority; nobody has said anything of it yet, neither its provider nor a person."""
+    reply["generation"] |= {"progress": None, "priority": priority, "flagged": None}
     return reply
 
 

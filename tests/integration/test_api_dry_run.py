@@ -22,6 +22,13 @@ ALWAYS_IN_EARNEST: Final = {
     "POST /v1/generations/{generation_id}/cancel",  # reading the generation is its dry run
     "POST /v1/generations/{generation_id}/claims",
     "POST /v1/generations/{generation_id}/reports",
+    "POST /v1/work/reports",
+    "POST /v1/work/presence",
+    "POST /v1/work/forgettings",
+    "POST /v1/work/forgettings/{generation_id}",
+    "POST /v1/work/reconciliations",
+    "POST /v1/work/reconciliations/reports",
+    "POST /v1/uploads",  # takes a file, and no JSON
     "POST /v1/webhooks/fal/{generation_id}/{attempt}/{token}",
 }
 DRY_RUN: Final = {"dry_run": "true"}

@@ -125,6 +125,8 @@ def requests_of_every_kind(ledger: LiveLedger) -> list[tuple[str, dict[str, Any]
     ledger.caller.debit(other_id, 50)
     grant_id = ledger.caller.grant(account_id, 1000, metadata={"b": 1, "a": 2})["grant"]["grant_id"]
     debit_id = ledger.caller.debit(account_id, 100)["debit"]["debit_id"]
+    order = {"account_id": account_id, "model": "veo-3.1-lite", "input": INPUT}
+    made = expect(202, ledger.caller.post("/v1/generations", order))["generation"]
     held = {"amount": 5, "reason": "free text, ünïcode", "metadata": {"b": 2, "a": True}}
     holds = [expect(201, ledger.caller.post(f"{path}/holds", held))["hold"] for _ in range(3)]
     captured, released, extended = (f"{path}/holds/{hold['hold_id']}" for hold in holds)
@@ -136,7 +138,8 @@ def requests_of_every_kind(ledger: LiveLedger) -> list[tuple[str, dict[str, Any]
         (f"{path}/grants", {"amount": 5, "source": "promo", "metadata": {"b": 2, "a": True}}),
         (f"{path}/debits", {"amount": 5, "reason": "free text, ünïcode", "tags": ["x"]}),
         (f"{path}/debits/{debit_id}/refunds", {"amount": 5, "reason": "free text"}),
-        ("/v1/generations", {"account_id": account_id, "model": "veo-3.1-lite", "input": INPUT}),
+        ("/v1/generations", order),
+        (f"/v1/generations/{made['generation_id']}/flags", {"reason": "other", "text": "ünïcode"}),
         (f"{path}/holds", held),
         (f"{captured}/capture", {"amount": 3}),
         (f"{released}/release", {}),
@@ -152,6 +155,12 @@ def requests_of_every_kind(ledger: LiveLedger) -> list[tuple[str, dict[str, Any]
         (f"{path}/unfreeze", why),
         (f"{other}/close", why),
     ]
+
+
+def account_in(answer: httpx.Response) -> str:
+    """Whose account an answer is about; a report about a result moves nothing in it."""
+    body = answer.json()
+    return str(body["account" if "account" in body else "flag"]["account_id"])
 
 
 def test_every_operation_with_a_key_is_tried(ledger: LiveLedger) -> None:
@@ -170,7 +179,7 @@ def test_a_replay_is_the_first_answer_byte_for_byte(ledger: LiveLedger) -> None:
         first = ledger.caller.post(path, body, key=key)
         assert first.is_success, first.text
         assert "Idempotent-Replayed" not in first.headers
-        grants = f"/v1/accounts/{first.json()['account']['account_id']}/grants"
+        grants = f"/v1/accounts/{account_in(first)}/grants"
         ledger.caller.post(grants, {"amount": 7, "source": "promo"})
         for again in (
             ledger.caller.post(path, body, key=key),
@@ -184,8 +193,7 @@ def test_a_command_is_looked_up_by_its_key(ledger: LiveLedger) -> None:
     """The lookup gives the first answer's status and bytes; 404 means not applied so far."""
     for n, (path, body) in enumerate(requests_of_every_kind(ledger)):
         first = ledger.caller.post(path, body, key=f"lookup-{n}")
-        account_id = first.json()["account"]["account_id"]
-        commands = f"/v1/accounts/{account_id}/commands"
+        commands = f"/v1/accounts/{account_in(first)}/commands"
         found = ledger.caller.get(f"{commands}/lookup-{n}")
         assert (found.status_code, found.content) == (first.status_code, first.content)
         missing = expect(404, ledger.caller.get(f"{commands}/never-used"))

@@ -163,7 +163,12 @@ def claim_of(number: int, prompt: str) -> Claim:
     """Permission to submit, as the ledger would write it."""
     now = datetime.now(UTC)
     attempt = ClaimedAttempt(
-        attempt_id=f"att_{number}", number=1, started_at=now, request_id=None, urls=None
+        attempt_id=f"att_{number}",
+        number=1,
+        # However slow the machine: no submit gets so old here that its absence proves anything.
+        started_at=now + timedelta(seconds=45),
+        request_id=None,
+        urls=None,
     )
     return Claim(
         generation_id=f"gen_{number}",

@@ -189,9 +189,10 @@ def test_finding_work_reads_a_stretch_of_the_index(
         (CLOCKWORK["expiring_holds"], "expires_at", "holds_expiring"),
         (CLOCKWORK["overdue"], "deadline", "jobs_deadline"),
         (MEDIA["due"], "due_at", "media_due"),
-        (FIGURES["due"], "due_at", "jobs_due"),
+        (FIGURES["due"], "due_at", "jobs_due_first"),
+        (FIGURES["due"], "due_at", "jobs_due_low"),
     ],
-    ids=["expiries", "holds", "deadlines", "media", "figures"],
+    ids=["expiries", "holds", "deadlines", "media", "figures", "figures of what may wait"],
 )
 def test_what_is_due_is_a_condition_of_its_index(
     database: Database, query: str, column: str, index: str

@@ -268,7 +268,7 @@ def test_first_answers_of_version_5_are_frozen() -> None:
     """Generations tell their priority, and that nobody has reported them; other debits are as
     before."""
     command = replace(ANSWER, reply=5)
-    told = MADE + ',"theme":null,"priority":"low","flagged":null'
+    told = MADE + ',"theme":null,"progress":null,"priority":"low","flagged":null'
     priced = replace(PRICED, priority=JobPriority.LOW, command=command)
     assert rendered(priced) == ACCOUNT + ORDERED % (15, 15, '"dbt_1"', '"qte_1"', LINE + told)
     free = replace(FREE, command=command)

@@ -9,15 +9,34 @@ ORDER BY p.name
 -- name: jobs
 -- Up to a bound: else the look would cost the more, the worse things stand.
 SELECT status, count(*) FROM (
-    SELECT status FROM ledger.jobs WHERE due_at IS NOT NULL ORDER BY due_at LIMIT $1
+    (
+        SELECT status FROM ledger.jobs
+        WHERE due_at IS NOT NULL AND NOT (priority = 'low' AND status = 'requested')
+        ORDER BY due_at LIMIT $1
+    )
+    UNION ALL
+    (
+        SELECT status FROM ledger.jobs
+        WHERE due_at IS NOT NULL AND priority = 'low' AND status = 'requested'
+        ORDER BY due_at LIMIT $1
+    )
 ) AS under_way
 GROUP BY status
 
 -- name: due
 SELECT count(*), coalesce(extract(EPOCH FROM statement_timestamp() - min(due_at)), 0)::float8
 FROM (
-    SELECT due_at FROM ledger.jobs
-    WHERE due_at <= statement_timestamp() ORDER BY due_at LIMIT $1
+    (
+        SELECT due_at FROM ledger.jobs
+        WHERE due_at <= statement_timestamp() AND NOT (priority = 'low' AND status = 'requested')
+        ORDER BY due_at LIMIT $1
+    )
+    UNION ALL
+    (
+        SELECT due_at FROM ledger.jobs
+        WHERE due_at <= statement_timestamp() AND priority = 'low' AND status = 'requested'
+        ORDER BY due_at LIMIT $1
+    )
 ) AS due
 
 -- name: activity

@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from ledger_service.api.http_reply import Header
-
 
 class Language(enum.StrEnum):
     """Languages that texts exist in; the first one is for everybody else."""
@@ -42,7 +40,7 @@ def language_of(accepted: Iterable[bytes]) -> Language:
     return best if weight > 0 else Language.EN
 
 
-def language_headers(language: Language) -> tuple[Header, ...]:
+def language_headers(language: Language) -> tuple[tuple[bytes, bytes], ...]:
     """What an answer with texts says of its language."""
     return ((b"content-language", language.encode()), (b"vary", b"Accept-Language"))
 

@@ -103,7 +103,9 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     priority: JobPriority = JobPriority.NORMAL
 
 
-class ClaimsRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ClaimsRequest(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
     """Ask for work: up to `max` claims of generations that are due now, or of those that are named
     and due. A request for one generation needs neither."""
 
@@ -195,7 +197,14 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True):
     at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
-class RunningReport(_Report, frozen=True, kw_only=True, tag="running", forbid_unknown_fields=True):
+class RunningReport(
+    _Report,
+    frozen=True,
+    kw_only=True,
+    tag="running",
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+):
     """The provider works on it; `completed` says that the result can be fetched now. `logs` are
     the newest lines of its log, the newest last.
 

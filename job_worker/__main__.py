@@ -10,6 +10,7 @@ from typing import Final
 
 from contracts.jobs import DOORBELL_QUEUE
 from job_worker.errors import BadSettings
+from job_worker.process import hide_environment
 from job_worker.reconciling import arguments
 from job_worker.settings import VARIABLES, Settings, read_settings
 
@@ -52,6 +53,7 @@ def main() -> int:
 
 
 def _run_dramatiq(settings: Settings) -> int:
+    hide_environment()
     os.environ |= {name: str(value) for name, value in _dramatiq_environment().items()}
     # Only now: Dramatiq reads them once, at import.
     from dramatiq import cli

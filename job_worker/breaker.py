@@ -48,9 +48,9 @@ PROBE_WAIT_SECONDS: Final = 2.0
 PEER_WAIT_SECONDS: Final = 5.0
 """How much longer than the peer that found a pause the others wait: it probes, and says what came
 of it, before they would have to find out themselves."""
-CERTAIN_PAUSES: Final = 2
-"""So many pauses in a row are worth telling the peers: the first refusal may have been meant for
-one job, and a second one was of another."""
+CERTAIN_JOBS: Final = 2
+"""Refusals of so many jobs since it closed last are worth telling the peers: those of one may have
+been meant for that job alone."""
 STEADY_SECONDS: Final = 60.0
 STEADY_SUBMITS: Final = 20
 """A breaker that opens again within this time, and before it has let so many accepted submits
@@ -90,6 +90,7 @@ class Breaker:
         self._is_own = True
         self._accepted = self._accepted_when_closed = 0
         self._refused: OrderedDict[str, Refused] = OrderedDict()
+        self._refused_since_closed: set[str] = set()
         self.state = State.CLOSED
 
     def admit(self) -> int:
@@ -139,7 +140,7 @@ class Breaker:
             for_seconds=now - self._opened_at,
             seconds_left=max(self._open_until - now, 0.0),
             held_back=self._held_back,
-            is_certain=self._is_own and self._pauses >= CERTAIN_PAUSES,
+            is_certain=self._is_own and len(self._refused_since_closed) >= CERTAIN_JOBS,
         )
 
     def went_well(self, turn: int, generation_id: str, *, accepted: bool) -> None:
@@ -171,6 +172,8 @@ class Breaker:
             self.went_well(turn, generation_id, accepted=False)
             return True
         if turn == self._turn:
+            if len(self._refused_since_closed) < CERTAIN_JOBS:
+                self._refused_since_closed.add(generation_id)
             self._open(reason, REFUSAL_PAUSE_MAX_SECONDS, None, level=logging.CRITICAL)
         return False
 
@@ -223,6 +226,7 @@ class Breaker:
     def _close(self) -> None:
         self._closed_at = time.monotonic()
         self._accepted_when_closed = self._accepted
+        self._refused_since_closed.clear()
         self.state = State.CLOSED
         log.warning(
             "%s: closed after %.0f s; %d submits were held back",

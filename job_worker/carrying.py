@@ -38,6 +38,8 @@ CARRY_SECONDS_MAX: Final = 180.0
 PATIENCE_SECONDS: Final = 30.0
 """How long a fact is offered to a ledger that does not answer. Then the lease is long gone, and
 the next claim finds the fact out anew."""
+LOOK_PATIENCE_SECONDS: Final = LEASE_SECONDS / 2
+"""The same for what any look would find: as long as the lease is worth something."""
 PATIENCE_PAUSE_SECONDS: Final = 1.0
 
 
@@ -140,13 +142,15 @@ class Carrier:
                     return
 
     async def _report(self, claim: Claim, event: ReportEvent) -> ReportReply:
-        """Report; a fact that nobody else knows is offered for longer than the client's retries."""
-        patient_until = time.monotonic() + PATIENCE_SECONDS
+        """Report; a fact that nobody else knows is offered for longer than what the next look would
+        find out as well."""
+        is_fact = not isinstance(event, RunningReport)
+        patient_until = time.monotonic() + (PATIENCE_SECONDS if is_fact else LOOK_PATIENCE_SECONDS)
         while True:
             try:
                 return await self._ledger.report(claim.generation_id, _request(claim, event))
             except LedgerUnavailable:
-                if isinstance(event, RunningReport) or time.monotonic() > patient_until:
+                if time.monotonic() > patient_until:
                     raise
                 await asyncio.sleep(PATIENCE_PAUSE_SECONDS)
 

@@ -12,6 +12,9 @@ from job_worker.carrying import Carrier
 
 log: Final = logging.getLogger(__name__)
 
+LOOK_SECONDS: Final = 0.25
+"""How long a bell waits at most before it looks again for a place that a pull did not need."""
+
 
 class Crew:
     """Carries up to `places` generations at once, each until it waits for something.
@@ -24,6 +27,7 @@ class Crew:
         self._carrier = carrier
         self.places = places
         self._carried: dict[asyncio.Task[None], str] = {}
+        self._asked_for = 0
         self._is_draining = False
 
     @property
@@ -33,13 +37,18 @@ class Crew:
 
     @property
     def free(self) -> int:
-        """Places that nobody has."""
-        return max(0, self.places - len(self._carried))
+        """Places that nobody has, and that no pull is just asking work for."""
+        return max(0, self.places - len(self._carried) - self._asked_for)
 
     async def some_free(self) -> None:
         """Wait for a free place."""
         while not self.free:
-            await asyncio.wait(self._carried, return_when=asyncio.FIRST_COMPLETED)
+            if self._carried:
+                await asyncio.wait(
+                    self._carried, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                )
+            else:
+                await asyncio.sleep(LOOK_SECONDS)
 
     async def answer_bell(self, generation_id: str) -> None:
         """Carry the generation that was rung for; waits only until there is a place for it."""
@@ -56,10 +65,16 @@ class Crew:
         Raises the client's errors.
         """
         most = min(self.free, CLAIMS_PER_REQUEST_MAX)
-        found = await self._carrier.claim_due(most) if most else []
+        if not most:
+            return False
+        self._asked_for += most
+        try:
+            found = await self._carrier.claim_due(most)
+        finally:
+            self._asked_for -= most
         for held in found:
             self._carry(held.claim.generation_id, self._carrier.carry(held))
-        return 0 < most == len(found)
+        return len(found) == most
 
     async def drain(self, seconds: float) -> None:
         """Take nothing more; give what is carried this long to finish, then abandon it."""

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import ctypes
 import logging
 import os
-import signal
 import socket
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
@@ -23,7 +20,7 @@ from dramatiq.middleware import Middleware
 from contracts.client import WorkClient
 from contracts.forgetting import Forgetting, ForgettingReport
 from contracts.jobs import ReportEvent, Step
-from job_worker import actors
+from job_worker import actors, process
 from job_worker.breaker import Breaker, Guarded
 from job_worker.carrying import Carrier, Held
 from job_worker.crew import Crew
@@ -58,14 +55,15 @@ DRAIN_SECONDS: Final = 4.0
 
 def boot() -> None:
     """Build this process and set its broker; raises `BadSettings`."""
-    _end_with_parent()
+    process.end_with_parent()
+    process.hide_environment()
     # They log each request's URL, and a webhook's URL holds a token.
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     settings = read_settings(os.environ)
-    process = WorkerProcess(settings)
-    broker = make_broker(settings.valkey_url.value, _StopWithWorker(process))
-    actors.declare(broker, process.answer_bell)
+    worker = WorkerProcess(settings)
+    broker = make_broker(settings.valkey_url.value, _StopWithWorker(worker))
+    actors.declare(broker, worker.answer_bell)
 
 
 def make_fal(settings: Settings) -> Provider:
@@ -218,13 +216,3 @@ class _StopWithWorker(Middleware):
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         self._process.close()
-
-
-def _end_with_parent() -> None:
-    """Have the kernel send SIGTERM when Dramatiq's main process dies, however it dies.
-
-    Otherwise its processes would go on alone, beside those of the main process's successor.
-    """
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)

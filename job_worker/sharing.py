@@ -55,35 +55,52 @@ class Shared(Generic[Wish, Answer]):
         self._send = send
         self._most = most
         self._waiting: deque[tuple[Wish, asyncio.Future[Answer]]] = deque()
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Held on to, or the loop would forget them."""
 
     async def __call__(self, wish: Wish) -> Answer:
-        """The answer to this wish. Who no longer waits for it does not call it back."""
+        """The answer to this wish. Who stops waiting before it has left takes it back."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((wish, answer))
-        if len(self._calls) < CALLS_MAX:
-            call = asyncio.create_task(self._call_while_wanted())
-            self._calls.add(call)
-            call.add_done_callback(self._calls.discard)
+        if self._calls < CALLS_MAX:
+            self._calls += 1
+            task = asyncio.create_task(self._call_while_wanted())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return await answer
 
     async def _call_while_wanted(self) -> None:
-        while self._waiting:
-            count = min(len(self._waiting), self._most)
-            taken = [self._waiting.popleft() for _ in range(count)]
-            wishes = [wish for wish, _ in taken]
-            answers: Sequence[Answer | BaseException]
-            try:
-                answers = await self._send(wishes)
-            except Exception as error:
-                answers = [error] * count
-            for (_, waiting), answer in zip(taken, answers, strict=True):
-                if waiting.done():
-                    continue
-                if isinstance(answer, BaseException):
-                    waiting.set_exception(answer)
-                else:
-                    waiting.set_result(answer)
+        try:
+            while taken := self._take():
+                await self._call(taken)
+        finally:
+            # In the same turn of the loop that saw nobody waiting: whoever comes next must not
+            # take this call for one that is still under way.
+            self._calls -= 1
+
+    def _take(self) -> list[tuple[Wish, asyncio.Future[Answer]]]:
+        """What goes into one call; nothing when nobody waits."""
+        taken: list[tuple[Wish, asyncio.Future[Answer]]] = []
+        while self._waiting and len(taken) < self._most:
+            wish, answer = self._waiting.popleft()
+            if not answer.done():
+                taken.append((wish, answer))
+        return taken
+
+    async def _call(self, taken: Sequence[tuple[Wish, asyncio.Future[Answer]]]) -> None:
+        answers: Sequence[Answer | BaseException]
+        try:
+            answers = await self._send([wish for wish, _ in taken])
+        except Exception as error:
+            answers = [error] * len(taken)
+        for (_, waiting), answer in zip(taken, answers, strict=True):
+            if waiting.done():
+                continue
+            if isinstance(answer, BaseException):
+                waiting.set_exception(answer)
+            else:
+                waiting.set_result(answer)
 
 
 class SharedDesk:

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from contracts.api.batches import BatchResult
-from contracts.client.errors import LedgerError, LedgerUnavailable
+from contracts.client.errors import LedgerError, LedgerRejected, LedgerUnavailable
 from contracts.client.transport import CONNECTIONS_MAX, Client, failure_of, segment
 from contracts.forgetting import (
     Forgetting,
@@ -89,9 +89,15 @@ class WorkClient(Client):
         Raises `LedgerUnavailable` when there is no answer at all.
         """
         request = ReportsRequest(reports=tuple(reports))
-        reply = await self._transport.call(
-            "POST", _REPORTS, ReportsReply, body=request, repeatable=True
-        )
+        try:
+            reply = await self._transport.call(
+                "POST", _REPORTS, ReportsReply, body=request, repeatable=True
+            )
+        except LedgerRejected as error:
+            if error.status not in {404, 405}:
+                raise
+            # An older ledger, beside one that gave the claims: no word about what is reported.
+            raise LedgerUnavailable(error.operation, "unknown_route", not_applied=True) from None
         if len(reply.results) != len(reports):
             raise LedgerUnavailable(f"POST {_REPORTS}", "unreadable")
         return [_result(result) for result in reply.results]

@@ -75,7 +75,7 @@ class Planner:
             "LEDGER_READ_KEY": self.kept.read_key,
             "LEDGER_WORK_KEY": self.kept.work_key,
             "LEDGER_OPERATE_KEY": self.kept.operate_key,
-            "METRICS_TOKEN": self.kept.metrics_token,
+            "METRICS_TOKEN": self._secret("METRICS_TOKEN", self.kept.metrics_token),
             "OTHER_TENANT_API_KEY": self.kept.other_tenant_key,
             "DATABASE_URL": database,
             "DATABASE_OWNER_URL": owner,
@@ -191,7 +191,7 @@ class Planner:
             "LEDGER_HOST": "127.0.0.1",
             "LEDGER_PORT": str(self.port),
             **_given("MODERATION_URL", "MODERATION_SECRET", "MODERATION_ON_FAILURE"),
-            "METRICS_TOKEN": self.kept.metrics_token,
+            "METRICS_TOKEN": self._secret("METRICS_TOKEN", self.kept.metrics_token),
         }
         migrating = {**env, "DATABASE_OWNER_URL": owner}
         if not (self.options.database_url and self.options.database_owner_url):
@@ -273,7 +273,8 @@ class Planner:
         return given if given or self.options.fal_key else self.ledger_url
 
     def _secret(self, name: str, kept: str) -> str:
-        # Whoever brings a database along brings the key of its vault along as well.
+        # Whoever brings a database along brings the key of its vault along as well; and a collector
+        # of figures has its own token.
         return os.environ.get(name) or kept
 
 

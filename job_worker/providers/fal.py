@@ -291,6 +291,7 @@ def _submit_input(claim: Claim) -> dict[str, Any]:
 
 def _submit_headers(claim: Claim) -> dict[str, str]:
     return {
+        "Content-Type": "application/json",
         "X-Fal-Tags": f"generation={claim.generation_id},attempt={claim.attempt.attempt_id}",
         "X-Fal-Object-Lifecycle-Preference": (
             f'{{"expiration_duration_seconds": {MEDIA_LIFE_SECONDS}}}'

@@ -106,9 +106,9 @@ class WebhooksController(Controller):
                 request_id=request_id,
             ),
         )
-        with suppress(Unavailable):  # a figure for operators: no webhook fails for it
-            await services.reads.note_verdicts([generation_id])
         services.doorbell.ring(generation_id)
+        with suppress(Unavailable):  # a figure for operators: no webhook fails or waits for it
+            await services.reads.note_verdicts([generation_id])
         return json_reply(Noted(noted=True))
 
 

@@ -35,7 +35,7 @@ from ledger_service.api.http_reply import HttpReply, json_reply
 from ledger_service.api.problem_details import problem_of
 from ledger_service.domain.commands import ClaimGeneration, ReportGeneration
 from ledger_service.domain.generation.state import Claimed, Reported
-from ledger_service.errors import Rejected, Unavailable
+from ledger_service.errors import CorruptHistory, Rejected, Unavailable
 
 log: Final = logging.getLogger(__name__)
 
@@ -247,7 +247,7 @@ async def _note_progress(call: Call, reports: Sequence[Taken]) -> None:
         else:
             running[generation_id] = (owner, seen)
     reads = call.services.generations.reads
-    with suppress(Unavailable):
+    with suppress(Unavailable, CorruptHistory):
         if completed:
             await reads.note_verdicts(completed)
         if running:
@@ -276,15 +276,40 @@ async def _claims_reply(call: Call, granted: Sequence[Claimed | None]) -> Claims
 
 async def _claims_of(call: Call, granted: Sequence[Claimed | None]) -> list[Claim | None]:
     """What the worker is told of each, with the inputs that it needs read in one go."""
-    services = call.services.generations
     wanted = [it.state for it in granted if it is not None and _needs_input(it)]
-    contents = await services.reads.contents([(state.owner, state.private) for state in wanted])
+    contents = await _contents(call, [(state.owner, state.private) for state in wanted])
 
-    def build(claimed: Claimed) -> Claim:
-        kept = contents.get(claimed.state.private) if _needs_input(claimed) else None
-        return services.claims.build(claimed, (kept or {}).get("input", {}))
+    def build(claimed: Claimed) -> Claim | None:
+        kept: dict[str, Any] | None = None
+        if _needs_input(claimed):
+            if claimed.state.private not in contents:
+                return None
+            kept = contents[claimed.state.private]
+        try:
+            return call.services.generations.claims.build(claimed, (kept or {}).get("input", {}))
+        except Rejected as error:  # its model is not in this process's catalogue
+            log.error("%s cannot be told: %s", claimed.state.generation_id, error.code)
+            return None
 
     return [None if claimed is None else build(claimed) for claimed in granted]
+
+
+async def _contents(
+    call: Call, wanted: Sequence[tuple[str, str]]
+) -> Mapping[str, dict[str, Any] | None]:
+    """All of them at once, null where it was erased; each by itself, when one is unreadable: it
+    is left out, and must not cost the others their claims."""
+    reads = call.services.generations.reads
+    try:
+        return await reads.contents(wanted)
+    except CorruptHistory:
+        found: dict[str, dict[str, Any] | None] = {}
+        for one in wanted:
+            try:
+                found |= await reads.contents([one])
+            except CorruptHistory as error:
+                log.error("an input of %s cannot be read: %s", one[0], error)
+        return found
 
 
 def _needs_input(claimed: Claimed) -> bool:

@@ -62,19 +62,15 @@ class Vault:
         return Sealed(owner, hashlib.sha256(ciphertext).digest(), ciphertext)
 
     def unseal(self, owner: str, key: bytes, ciphertext: bytes) -> dict[str, Any]:
-        """Decrypt an entry."""
-        plain = AESGCM(key).decrypt(
-            ciphertext[:_NONCE_BYTES], ciphertext[_NONCE_BYTES:], owner.encode()
-        )
+        """Decrypt an entry. Raises `CorruptHistory` when it was sealed otherwise."""
+        try:
+            plain = AESGCM(key).decrypt(
+                ciphertext[:_NONCE_BYTES], ciphertext[_NONCE_BYTES:], owner.encode()
+            )
+        except InvalidTag:
+            raise CorruptHistory("an entry of the vault does not open") from None
         content: dict[str, Any] = msgspec.json.decode(plain)
         return content
-
-    async def open(
-        self, connection: AsyncConnection[Any], owner: str, digest: str
-    ) -> dict[str, Any] | None:
-        """One entry by its digest in hex; None when it was erased."""
-        found = await self.open_many(connection, [(owner, digest)])
-        return found[digest]
 
     async def open_many(
         self, connection: AsyncConnection[Any], wanted: Iterable[tuple[str, str]]

@@ -203,6 +203,9 @@ def test_a_request_does_not_exist_for_another_key(narrow: Emulator) -> None:
     assert found.json()["items"] == []
 
 
+JSON = {"Content-Type": "application/json"}
+
+
 # ── Inputs ──────────────────────────────────────────────────────────────────────────────────
 
 
@@ -211,9 +214,20 @@ def test_a_request_does_not_exist_for_another_key(narrow: Emulator) -> None:
 )
 def test_a_body_that_is_not_a_json_object_is_refused(fal: Emulator, body: bytes) -> None:
     """A 422 with fal's list of details, and nothing is accepted."""
-    answer = fal.http.post(f"/{VIDEO}", content=body)
+    answer = fal.http.post(f"/{VIDEO}", content=body, headers=JSON)
     assert answer.status_code == 422
     assert answer.json()["detail"][0]["type"] == "json_invalid"
+
+
+@pytest.mark.parametrize("media_type", ["application/octet-stream", "text/plain", None])
+def test_a_body_that_does_not_say_that_it_is_json_is_refused(
+    fal: Emulator, media_type: str | None
+) -> None:
+    """To a model's server such a body is bytes, whatever it would read as."""
+    headers = {} if media_type is None else {"Content-Type": media_type}
+    answer = fal.http.post(f"/{VIDEO}", content=b'{"prompt": "a boat"}', headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["type"] == "dict_type"
 
 
 def test_a_body_beyond_a_mebibyte_is_refused(fal: Emulator) -> None:

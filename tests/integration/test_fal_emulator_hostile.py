@@ -141,7 +141,8 @@ def test_an_odd_header_is_taken_or_refused(
 def test_an_odd_path_is_answered(fal: Emulator, method: str, path: str, status_code: int) -> None:
     """Each has a status that fits, a JSON body, and a request id."""
     body = b"{}" if method == "POST" else None
-    answer = fal.http.request(method, fal.url + path, content=body)
+    headers = {"Content-Type": "application/json"} if body else {}
+    answer = fal.http.request(method, fal.url + path, content=body, headers=headers)
     assert answer.status_code == status_code, answer.text
     assert answer.headers["x-fal-request-id"]
     assert isinstance(answer.json(), dict)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ledger_service.generations.document import shipped
@@ -25,11 +27,11 @@ def own(database: Database, processes: Processes) -> Iterator[LiveLedger]:
     ledger.close()
 
 
-def order(ledger: LiveLedger) -> str:
+def order(ledger: LiveLedger, model: str = "veo-3.1-lite") -> str:
     """A generation that is due, on an account of its own; returns its id."""
     account_id = new_account()
-    ledger.caller.grant(account_id, 100)
-    body = {"account_id": account_id, "model": "veo-3.1-lite", "input": {"prompt": "a boat"}}
+    ledger.caller.grant(account_id, 1_000)
+    body = {"account_id": account_id, "model": model, "input": {"prompt": "a boat"}}
     generation = expect(202, ledger.caller.post("/v1/generations", body))["generation"]
     return str(generation["generation_id"])
 
@@ -127,6 +129,37 @@ def test_claims_by_name_are_of_those_that_are_due(own: LiveLedger) -> None:
     assert claims[first]["input"]["prompt"] == "a boat"
     assert claim_each(own, first, second) == {}
     assert set(claim_each(own, other)) == {other}
+
+
+def test_an_input_that_does_not_open_costs_no_other_its_claim(own: LiveLedger) -> None:
+    """It alone is left out; nothing is submitted without its input."""
+    unreadable, *well = (order(own) for _ in range(3))
+    with own.database.connect_owner() as connection:
+        connection.execute(
+            "UPDATE ledger.vault SET ciphertext = ciphertext || 'x' WHERE owner ="
+            " (SELECT owner FROM ledger.jobs WHERE generation_id = %s)",
+            [unreadable],
+        )
+        connection.commit()
+    assert set(claim_each(own, unreadable, *well)) == set(well)
+
+
+def test_a_model_of_another_catalogue_costs_no_other_its_claim(
+    database: Database, processes: Processes, tmp_path: Path
+) -> None:
+    """A process may not know it yet, or no longer, while another one takes orders for it."""
+    file = tmp_path / "catalogue.json"
+    document = msgspec.to_builtins(shipped()) | {"themes": []}
+    document["models"][0]["model"] = "veo-of-tomorrow"
+    file.write_bytes(msgspec.json.encode(document))
+    ledger = serve(processes, database, CATALOGUE_FILE=str(file))
+    foreign = order(ledger, "veo-of-tomorrow")
+    well = [order(ledger, "veo-3.1-fast") for _ in range(2)]
+    ledger.process.stop()
+    file.write_bytes(msgspec.json.encode(msgspec.to_builtins(shipped()) | {"book": 9}))
+    ledger.process.start()
+    assert set(claim_each(ledger, foreign, *well)) == set(well)
+    ledger.close()
 
 
 def test_many_reports_are_each_judged_by_itself(own: LiveLedger) -> None:

@@ -398,11 +398,14 @@ def test_peers_are_told_what_is_certain(bench: Bench) -> None:
     assert bench.is_held_back()
     bench.clock.now += 10.0
     assert bench.guarded.breaker.seen().seconds_left == 0
+    bench.submit(LOCKED)
+    assert not bench.guarded.breaker.seen().is_certain, "the same job once more"
+    bench.clock.now += 10.0
     bench.submit(LOCKED, "gen_2")
     seen = bench.guarded.breaker.seen()
     assert seen.is_certain
     assert seen.seconds_left > PAUSE_MIN_SECONDS
-    assert (seen.for_seconds, seen.held_back) == (10.0, 1)
+    assert (seen.for_seconds, seen.held_back) == (20.0, 1)
 
 
 def test_what_was_only_heard_is_not_told_on(bench: Bench) -> None:

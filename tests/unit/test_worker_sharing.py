@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
 from contracts.client import LedgerRejected, LedgerUnavailable, WorkClient
 from contracts.jobs import Claim
-from job_worker.carrying import Carrier
+from job_worker.carrying import Carrier, Held
 from job_worker.crew import Crew
 from job_worker.sharing import CALLS_MAX, Shared, SharedDesk
 from tests.fixtures.stub_ledger import StubJob
@@ -48,15 +50,21 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+async def asked_one_by_one(ask: Shared[str, str], wishes: str) -> list[asyncio.Task[str]]:
+    """So that each of the first ones has a call of its own."""
+    asked = []
+    for wish in wishes:
+        asked.append(asyncio.create_task(ask(wish)))
+        await settle()
+    return asked
+
+
 def test_what_waits_goes_together() -> None:
     """The first ones go at once, alone; what comes meanwhile goes together, in pieces of `most`."""
 
     async def test(line: Line) -> None:
         ask = Shared(line.send, 3)
-        asked = []
-        for wish in "abcdefg":
-            asked.append(asyncio.create_task(ask(wish)))
-            await settle()
+        asked = await asked_one_by_one(ask, "abcdefg")
         assert line.calls == [["a"], ["b"]][:CALLS_MAX]
         line.go_on.set()
         assert await asyncio.gather(*asked) == list("ABCDEFG")
@@ -89,7 +97,7 @@ def test_each_wish_has_its_own_answer() -> None:
 
 
 def test_who_stops_waiting_spoils_nothing() -> None:
-    """A wish whose asker is gone is sent all the same, and its neighbours get their answers."""
+    """Its neighbours in the queue get their answers all the same."""
 
     async def test(line: Line) -> None:
         ask = Shared(line.send, 10)
@@ -101,6 +109,41 @@ def test_who_stops_waiting_spoils_nothing() -> None:
         answers = await asyncio.gather(*asked, return_exceptions=True)
         assert isinstance(answers[2], asyncio.CancelledError)
         assert [answers[0], answers[1], answers[3]] == ["A", "B", "D"]
+
+    run(test)
+
+
+def test_a_wish_that_comes_as_the_last_calls_end_is_not_forgotten() -> None:
+    """Both lines end in one turn of the loop, and in the same turn somebody comes: nobody else
+    would send it."""
+
+    async def test(line: Line) -> None:
+        ask = Shared(line.send, 10)
+        first = await asked_one_by_one(ask, "ab")
+
+        async def come_late() -> str:
+            await line.go_on.wait()
+            return await ask("c")
+
+        late = asyncio.create_task(come_late())
+        await settle()
+        line.go_on.set()
+        async with asyncio.timeout(5):
+            assert await asyncio.gather(*first, late) == ["A", "B", "C"]
+
+    run(test)
+
+
+def test_who_stops_waiting_before_it_has_left_takes_it_back() -> None:
+    """A renewal whose step is over must not arrive after the step's own report."""
+
+    async def test(line: Line) -> None:
+        ask = Shared(line.send, 10)
+        asked = await asked_one_by_one(ask, "abc")
+        asked[2].cancel()
+        line.go_on.set()
+        await asyncio.gather(*asked, return_exceptions=True)
+        assert sorted(line.calls) == [["a"], ["b"]]
 
     run(test)
 
@@ -160,3 +203,50 @@ def test_a_crew_has_so_many_places(places: int) -> None:
         assert (crew.carried, "gen_b" in carrier.rung) == (0, False)
 
     asyncio.run(test())
+
+
+def test_a_pull_and_bells_do_not_take_the_same_places() -> None:
+    """Places that a pull asks work for are taken until it is answered: what it brings is claimed,
+    and must be carried at once."""
+
+    class Pulling(Carrier):
+        def __init__(self) -> None:
+            self.go_on = asyncio.Event()
+            self.most = 0
+
+        async def claim_due(self, most: int) -> list[Held]:
+            self.most = most
+            await self.go_on.wait()
+            return []
+
+        async def answer_bell(self, generation_id: str) -> None:
+            await asyncio.sleep(60)
+
+    async def test() -> None:
+        carrier = Pulling()
+        crew = Crew(carrier, places=3)
+        await crew.answer_bell("gen_1")
+        pull = asyncio.create_task(crew.claim_due())
+        await settle()
+        assert (carrier.most, crew.free) == (2, 0)
+        bell = asyncio.create_task(crew.answer_bell("gen_2"))
+        await settle()
+        assert crew.carried == 1
+        carrier.go_on.set()
+        assert not await pull
+        async with asyncio.timeout(5):
+            await bell
+        assert crew.carried == 2
+        await crew.drain(0.0)
+
+    asyncio.run(test())
+
+
+def test_a_worker_s_environment_is_closed_to_its_neighbours() -> None:
+    """It holds keys, and decoders of strangers' media run as the same user."""
+    code = (
+        "import ctypes; from job_worker.process import hide_environment as hide;"
+        " look = lambda: ctypes.CDLL(None).prctl(3); before = look(); hide(); print(before, look())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "0"]

@@ -41,7 +41,7 @@ async def admit(
     is_full: Callable[[], outcomes.Answer | None],
 ) -> Admitted | Response[Any]:
     """Make a request's body a job, or the refusal that it has earned."""
-    given = decode_input(await request.body())
+    given = decode_input(await request.body(), request.content_type[0])
     wished = _directives(given, "")
     submission = _submission(request, address, given, owner)
     now = queue.now()
@@ -62,8 +62,12 @@ async def admit(
     return Admitted(job=job, asked=asked)
 
 
-def decode_input(body: bytes) -> dict[str, Any]:
-    """A submit's body; a `Refusal` 422 when it is not one JSON object."""
+def decode_input(body: bytes, media_type: str) -> dict[str, Any]:
+    """A submit's body; a `Refusal` 422 when it is not one JSON object, or does not say that it is
+    JSON."""
+    if media_type != "application/json":
+        item = detail_item(["body"], "Input should be a valid dictionary", "dict_type", None)
+        raise Refusal(422, {"detail": [item]})
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
     except (ValueError, RecursionError) as error:

@@ -303,6 +303,9 @@ def _cancelled(context: Context, report: CancelledReport) -> Outcome:
 def _renew(context: Context, _: RenewReport) -> Outcome:
     if not context.is_current:
         return STALE
+    if context.job.lease_until is None:
+        # The step was reported meanwhile; this one came late, and nobody works under it any more.
+        return context.done(accepted=False)
     until = context.draft.now + LEASE
     job = replace(context.job, lease_until=until, due_at=until)
     context.draft.keep_job(job)

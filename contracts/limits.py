@@ -70,6 +70,8 @@ LOG_LINE_MAX_CHARACTERS: Final = 300
 """Of a running generation's log the newest lines are passed on, each so much of it."""
 GENERATIONS_IN_FLIGHT_MAX: Final = 10_000
 """The largest bound that a tenant may set for one account."""
+TENANT_GENERATIONS_IN_FLIGHT_MAX: Final = 10_000
+"""Likewise, for all its accounts together: so many are counted with each of its orders."""
 GENERATIONS_PER_DAY_MAX: Final = 10_000
 """The largest bound that a tenant may set for what one account begins in a day."""
 TENANT_GENERATIONS_PER_DAY_MAX: Final = 10_000_000

@@ -21,7 +21,8 @@ class PolicyRequest(Request, frozen=True, kw_only=True):
     `hold_ttl_seconds`: how long a hold lasts that does not say so. `limits`: spend limits of
     accounts that have none of their own. `media_retention_seconds`: how long the results of
     generations are kept (null: until they are deleted). `generations_in_flight_max`: how many
-    generations of one account may be under way at once (null: any number).
+    generations of one account may be under way at once (null: any number);
+    `tenant_generations_in_flight_max`: how many of all accounts together.
     `generations_per_day_max`: how many each account may begin in a day of UTC, whatever becomes of
     them; `tenant_generations_per_day_max`: how many all of them may together, counted from when it
     is set.
@@ -45,6 +46,9 @@ class PolicyRequest(Request, frozen=True, kw_only=True):
     generations_in_flight_max: (
         Annotated[int, msgspec.Meta(ge=1, le=limits.GENERATIONS_IN_FLIGHT_MAX)] | None
     ) = None
+    tenant_generations_in_flight_max: (
+        Annotated[int, msgspec.Meta(ge=1, le=limits.TENANT_GENERATIONS_IN_FLIGHT_MAX)] | None
+    ) = None
     generations_per_day_max: (
         Annotated[int, msgspec.Meta(ge=1, le=limits.GENERATIONS_PER_DAY_MAX)] | None
     ) = None
@@ -66,6 +70,7 @@ class Policy(Reply, frozen=True, kw_only=True):
     limits: tuple[PolicyLimit, ...]
     media_retention_seconds: int | None
     generations_in_flight_max: int | None
+    tenant_generations_in_flight_max: int | None
     generations_per_day_max: int | None
     tenant_generations_per_day_max: int | None
 

@@ -173,6 +173,7 @@ def policy_of(request: policies.PolicyRequest) -> Policy:
         limits=limits_of(request.limits),
         media_retention=None if retention is None else timedelta(seconds=retention),
         generations_in_flight_max=request.generations_in_flight_max,
+        tenant_generations_in_flight_max=request.tenant_generations_in_flight_max,
         generations_per_day_max=request.generations_per_day_max,
         tenant_generations_per_day_max=request.tenant_generations_per_day_max,
     )
@@ -195,6 +196,7 @@ def policy_shown(found: PolicyState | None) -> policies.Policy:
         limits=tuple([_limit_shown(limit) for limit in policy.limits]),
         media_retention_seconds=retention // _SECOND if retention else None,
         generations_in_flight_max=policy.generations_in_flight_max,
+        tenant_generations_in_flight_max=policy.tenant_generations_in_flight_max,
         generations_per_day_max=policy.generations_per_day_max,
         tenant_generations_per_day_max=policy.tenant_generations_per_day_max,
     )

@@ -30,6 +30,7 @@ from ledger_service.domain.world import (
     HoldState,
     LotKey,
     NewEvent,
+    TenantCrowd,
     TenantDay,
     World,
 )
@@ -54,6 +55,7 @@ class Draft:
         self._derived: list[tuple[LotKey, LotKey]] = []
         self._policies: dict[str, PolicyState] = {}
         self._tenant_day: TenantDay | None = None
+        self._tenant_crowd: TenantCrowd | None = None
         self._answering: int | None = None
 
     def account(self, owner: str) -> AccountState | None:
@@ -129,11 +131,15 @@ class Draft:
         self._jobs[job.generation_id] = job
 
     def count_begun(self) -> None:
-        """One more that its tenant begins today, where that is bounded."""
-        most = self.policy.tenant_generations_per_day_max
-        if most is not None:
-            tenant, (day, _) = split_owner(self._command.owner)[0], window_of("day", self.now)
-            self._tenant_day = TenantDay(tenant, day, most)
+        """One more of its tenant's, where those of a day or under way are bounded."""
+        tenant = split_owner(self._command.owner)[0]
+        per_day = self.policy.tenant_generations_per_day_max
+        if per_day is not None:
+            day, _ = window_of("day", self.now)
+            self._tenant_day = TenantDay(tenant, day, per_day)
+        at_once = self.policy.tenant_generations_in_flight_max
+        if at_once is not None:
+            self._tenant_crowd = TenantCrowd(tenant, self._world.full_at(tenant, at_once) - 1)
 
     def keep_debit(self, debit: DebitState) -> None:
         """Set what has been refunded of a debit."""
@@ -170,6 +176,7 @@ class Draft:
             derived=tuple(self._derived),
             policies=self._policies,
             tenant_day=self._tenant_day,
+            tenant_crowd=self._tenant_crowd,
             answer_at=answer_at,
             result=result,
         )

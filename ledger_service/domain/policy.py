@@ -21,7 +21,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `hold_ttl`: how long a hold lasts whose request leaves that open.
     - `limits`: spend limits of accounts that have none of their own.
     - `media_retention`: how long assets are kept; None: until they are deleted.
-    - `generations_in_flight_max`: how many generations of one account may be under way at once.
+    - `generations_in_flight_max`, `tenant_generations_in_flight_max`: how many generations of one
+      account, and of all of them together, may be under way at once.
     - `generations_per_day_max`, `tenant_generations_per_day_max`: how many each account, and all of
       them together, may begin in a day of UTC.
     """
@@ -34,6 +35,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     limits: tuple[SpendLimit, ...] = ()
     media_retention: timedelta | None = None
     generations_in_flight_max: int | None = None
+    tenant_generations_in_flight_max: int | None = None
     generations_per_day_max: int | None = None
     tenant_generations_per_day_max: int | None = None
 

@@ -100,8 +100,10 @@ class World:
     __slots__ = (
         "_begun_here",
         "_derived_here",
+        "_more_in_flight",
         "accounts",
         "begun",
+        "crowds",
         "cut_open_holds",
         "debits",
         "derived",
@@ -124,6 +126,8 @@ class World:
         self.open_holds: dict[tuple[str, str], tuple[str, ...]] = {}  # ids by owner, reference
         self.cut_open_holds: set[tuple[str, str]] = set()  # those of which there are more
         self.in_flight: dict[str, frozenset[str]] = {}  # ids by owner, as they were stored
+        self.crowds: dict[str, tuple[int, int]] = {}  # by tenant: how many, and counted how far
+        self._more_in_flight: Counter[str] = Counter()  # by tenant, in this batch
         self.begun: dict[tuple[str, str], int] = {}  # by owner or tenant, and day, as stored
         self._begun_here: Counter[tuple[str, str]] = Counter()
         self.grants: dict[LotKey, GrantFacts | None] = {}
@@ -171,6 +175,19 @@ class World:
         ended = {job.generation_id for job in here if job.due_at is None}
         return len((stored | {job.generation_id for job in here}) - ended)
 
+    def full_at(self, tenant: str, limit: int) -> int:
+        """How many of a tenant's generations, under way before this batch, leave no room for one
+        more after what it has begun and ended."""
+        return limit - self._more_in_flight[tenant]
+
+    def crowd_of(self, tenant: str, limit: int) -> int | None:
+        """How many of the tenant's generations have not ended, with what this batch has begun and
+        ended; there may be more from `limit` on. None when that has yet to be loaded."""
+        stored, counted_to = self.crowds.get(tenant, (0, 0))
+        if stored == counted_to < self.full_at(tenant, limit):
+            return None
+        return stored + self._more_in_flight[tenant]
+
     def begun_on(self, whose: str, day: str) -> int | None:
         """How many generations an account (its owner) or a tenant has begun on a day, those of this
         batch included; None when that has yet to be loaded."""
@@ -180,9 +197,7 @@ class World:
     def apply(self, decision: Decision) -> None:
         """Take over the states after an accepted command."""
         for job in decision.jobs.values():
-            if job.generation_id not in self.jobs:
-                self._begun_here[job.owner, job.begun_on] += 1
-                self._begun_here[job.owner.partition("/")[0], job.begun_on] += 1
+            self._count(job, self.jobs.get(job.generation_id))
         self.accounts.update(decision.accounts)
         self.generations.update(decision.generations)
         self.jobs.update(decision.jobs)
@@ -191,6 +206,14 @@ class World:
         for origin, lot in decision.derived:
             self._derived_here.setdefault(origin, []).append(lot)
         self.policies.update(decision.policies)
+
+    def _count(self, job: Job, before: Job | None) -> None:
+        tenant = job.owner.partition("/")[0]
+        if before is None:
+            self._begun_here[job.owner, job.begun_on] += 1
+            self._begun_here[tenant, job.begun_on] += 1
+        was_in_flight = before is not None and before.due_at is not None
+        self._more_in_flight[tenant] += (job.due_at is not None) - was_in_flight
 
 
 class NewEvent(msgspec.Struct, frozen=True):
@@ -211,11 +234,20 @@ class TenantDay(NamedTuple):
     most: int
 
 
+class TenantCrowd(NamedTuple):
+    """A tenant of which no more than `most` generations may have been under way before the batch
+    for one more to have room."""
+
+    tenant: str
+    most: int
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """An accepted command: its events in order, the states after it, and what to answer.
 
     `answer_at` is the index of the event that bears the command's answer, if it has a key;
-    `result` is what an unkeyed command tells its caller, `tenant_day` where a generation counts.
+    `result` is what an unkeyed command tells its caller, `tenant_day` and `tenant_crowd` where a
+    generation counts.
     """
 
     events: tuple[NewEvent, ...] = ()
@@ -227,6 +259,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     derived: tuple[tuple[LotKey, LotKey], ...] = ()
     policies: dict[str, PolicyState] = {}
     tenant_day: TenantDay | None = None
+    tenant_crowd: TenantCrowd | None = None
     answer_at: int | None = None
     result: Any = None
 
@@ -244,7 +277,8 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     Further streams; debits, lots, holds and grants as (owner, id); open holds as (owner,
     reference); `derived`: the lots that came from lots (owner, id); `all_lots`: all live lots of
     accounts (owner); `in_flight`: which generations of accounts (owner) have not ended;
-    `begun`: how many an account (owner) or a tenant has begun on a day.
+    `crowds`: how many of a tenant's have not, counted so far (tenant, number); `begun`: how many
+    an account (owner) or a tenant has begun on a day.
     """
 
     streams: frozenset[str] = frozenset()
@@ -254,6 +288,7 @@ class Need(msgspec.Struct, frozen=True, kw_only=True):
     holds: frozenset[tuple[str, str]] = frozenset()
     open_holds: frozenset[tuple[str, str]] = frozenset()
     in_flight: frozenset[str] = frozenset()
+    crowds: frozenset[tuple[str, int]] = frozenset()
     begun: frozenset[tuple[str, str]] = frozenset()
     grants: frozenset[LotKey] = frozenset()
     derived: frozenset[LotKey] = frozenset()

@@ -42,6 +42,7 @@ class Changes:
         self._debits: dict[str, tuple[str, DebitState, int]] = {}
         self._holds: dict[str, HoldState] = {}
         self._begun: Counter[TenantDay] = Counter()
+        self._crowds: dict[str, int] = {}  # tenant -> the least of what its orders say
         self._sealed: list[Sealed] = []
         self.new_subject_keys: dict[str, bytes] = {}
 
@@ -79,6 +80,9 @@ class Changes:
             self._holds.update(decision.holds)
         if decision.tenant_day is not None:
             self._begun[decision.tenant_day] += 1
+        if decision.tenant_crowd is not None:
+            tenant, most = decision.tenant_crowd
+            self._crowds[tenant] = min(most, self._crowds.get(tenant, most))
         return first
 
     def _note(self, new: NewEvent, decision: Decision) -> None:
@@ -167,6 +171,9 @@ class Changes:
             "lots": lots,
             "holds": [_hold_row(hold) for _, hold in sorted(self._holds.items())],
             "debit_refunds": [_debit_row(*debit) for debit in self._debits.values()],
+            "tenant_crowds": [
+                {"tenant": tenant, "most": most} for tenant, most in sorted(self._crowds.items())
+            ],
             "jobs": list(self._jobs.values()),
             "tenant_days": [
                 {"tenant": it.tenant, "day": it.day, "most": it.most, "begun": begun}

@@ -114,6 +114,8 @@ class Loader:
             await self._add_open_holds(owner, reference)
         for owner in sorted(need.in_flight):
             world.in_flight[owner] = await connection.load_in_flight(owner)
+        for tenant, most in sorted(need.crowds):
+            world.crowds[tenant] = (await connection.count_crowd(tenant, most), most)
         for whose, day in sorted(need.begun):
             world.begun[whose, day] = await connection.load_begun(whose, day)
         if need.grants:

@@ -219,6 +219,7 @@ def _is_of_account(need: Need) -> bool:
         or need.all_lots
         or need.open_holds
         or need.in_flight
+        or need.crowds
         or need.begun
         or need.grants
         or need.derived

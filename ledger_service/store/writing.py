@@ -193,6 +193,12 @@ class WritingConnection:
         rows = await self._fetch("load_in_flight", (owner,))
         return frozenset([generation_id for (generation_id,) in rows])
 
+    async def count_crowd(self, tenant: str, most: int) -> int:
+        """How many of a tenant's generations have not ended, counted no further than `most`."""
+        ((count,),) = await self._fetch("count_crowd", (tenant, int_value(most)))
+        assert isinstance(count, int)
+        return count
+
     async def load_begun(self, whose: str, day: str) -> int:
         """How many generations an account (its owner) or a tenant has begun on a day of UTC."""
         if "/" in whose:

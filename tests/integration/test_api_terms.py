@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from contracts.limits import TENANT_GENERATIONS_IN_FLIGHT_MAX
 from tests.fixtures.books import Book
 from tests.fixtures.live import LiveLedger, expect
 from tests.fixtures.tenants import new_tenant
@@ -206,6 +207,7 @@ def test_a_policy_is_as_shipped_until_it_is_set(ledger: LiveLedger) -> None:
         "limits": [],
         "media_retention_seconds": None,
         "generations_in_flight_max": None,
+        "tenant_generations_in_flight_max": None,
         "generations_per_day_max": None,
         "tenant_generations_per_day_max": None,
     }
@@ -216,7 +218,11 @@ def test_a_policy_is_as_shipped_until_it_is_set(ledger: LiveLedger) -> None:
         "promotional_first": True,
         "hold_ttl_seconds": 60,
         "limits": [{"limit_id": "all", "amount": 9, "window": "day"}],
+        "tenant_generations_in_flight_max": 50,
     }
+    for wrong in (0, TENANT_GENERATIONS_IN_FLIGHT_MAX + 1):
+        terms = {"tenant_generations_in_flight_max": wrong}
+        expect(400, mine.http.put("/v1/policies", json=terms))
     reply = expect(200, mine.http.put("/v1/policies", json=body))
     assert reply["policy"]["version"] == 1
     read = expect(200, mine.get("/v1/policies", min_position=reply["position"]))

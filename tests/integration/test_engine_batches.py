@@ -11,26 +11,43 @@ import pytest
 from msgspec.structs import replace
 
 from ledger_service.domain.account.holds import RELEASES_MAX
-from ledger_service.domain.commands import DebitCredits, PlaceHold, ReleaseHold, ReleaseHolds
+from ledger_service.domain.commands import (
+    DebitCredits,
+    PlaceHold,
+    ReleaseHold,
+    ReleaseHolds,
+    SetPolicy,
+)
 from ledger_service.domain.events.holds import HoldPlaced, HoldsReleased
+from ledger_service.domain.ids import policy_owner
+from ledger_service.domain.policy import Policy
 from ledger_service.engine.locked import LockedBatch
 from ledger_service.engine.submission import Done, Submission
 from ledger_service.engine.tickets import Result, Ticket
-from ledger_service.errors import Rejected
+from ledger_service.errors import Contention, Rejected
 from ledger_service.store.vault import Vault
 from ledger_service.store.writing import connect
 from tests.fixtures.engines import MASTER_KEY, OWNER, grant, key, running_engine, submission
+from tests.fixtures.generating import requesting
 from tests.fixtures.services import Database
 
 pytestmark = pytest.mark.slow
+
+OTHER = "demo/user-2"
+AT_ONCE = Policy(tenant_generations_in_flight_max=1)
+PER_DAY = Policy(tenant_generations_per_day_max=1)
+
+
+def ticket_of(submitted: Submission) -> Ticket:
+    """On its way to a batch."""
+    return Ticket(submitted, asyncio.get_running_loop().create_future())
 
 
 def in_one_batch(database: Database, *submissions: Submission) -> list[Result]:
     """Decide them in one transaction, in this order."""
 
     async def together() -> list[Result]:
-        futures = asyncio.get_running_loop().create_future
-        tickets = [Ticket(each, futures()) for each in submissions]
+        tickets = [ticket_of(each) for each in submissions]
         with closing(await connect(database.url)) as connection:
             batch = LockedBatch(tickets, connection, Vault(MASTER_KEY))
             found = dict(await batch.run())
@@ -39,12 +56,12 @@ def in_one_batch(database: Database, *submissions: Submission) -> list[Result]:
     return asyncio.run(together())
 
 
-def granted(database: Database, amount: int) -> None:
+def granted(database: Database, amount: int, owner: str = OWNER) -> None:
     """The account has credits."""
 
     async def scenario() -> None:
         async with running_engine(database.url) as engine:
-            await grant(engine, amount)
+            await grant(engine, amount, owner)
 
     asyncio.run(scenario())
 
@@ -109,3 +126,51 @@ def test_a_refused_command_leaves_no_key_of_the_vault(database: Database) -> Non
     with database.connect() as connection:
         owners = connection.execute("SELECT owner FROM ledger.subject_keys").fetchall()
     assert owners == [(OWNER,)]
+
+
+def setting(policy: Policy) -> Submission:
+    """The tenant's policy from now on."""
+    return submission(SetPolicy(owner=policy_owner("demo"), policy=policy))
+
+
+def order(owner: str = OWNER) -> Submission:
+    """An order of one generation."""
+    return submission(requesting(owner=owner, key=key()), private={"input": {"prompt": "a boat"}})
+
+
+def test_a_bound_may_change_between_orders_of_one_batch(database: Database) -> None:
+    """Each is decided under the policy of its turn, and what was right is not taken back."""
+    granted(database, 1_000)
+    narrow = setting(replace(PER_DAY, tenant_generations_in_flight_max=1))
+    wide = setting(replace(PER_DAY, tenant_generations_per_day_max=2))
+    results = in_one_batch(database, narrow, order(), order(), wide, order(), order())
+    kinds = [type(result) for result in results]
+    assert kinds == [Done, Done, Rejected, Done, Done, Rejected]
+    with database.connect() as connection:
+        (begun,) = connection.execute("SELECT begun FROM ledger.tenant_days").fetchall()
+        (jobs,) = connection.execute("SELECT count(*) FROM ledger.jobs").fetchall()
+    assert (begun, jobs) == ((2,), (2,))
+
+
+@pytest.mark.parametrize("policy", [AT_ONCE, PER_DAY], ids=["at once", "per day"])
+def test_two_processes_do_not_take_the_last_place_both(database: Database, policy: Policy) -> None:
+    """Though each found it free: whoever comes second writes nothing, and decides again."""
+    granted(database, 100)
+    granted(database, 100, OTHER)
+    in_one_batch(database, setting(policy))
+
+    async def both() -> list[Any]:
+        one, two = [await connect(database.url) for _ in range(2)]
+        with closing(one), closing(two):
+            batches = [
+                LockedBatch([ticket_of(order(owner))], connection, Vault(MASTER_KEY)).run()
+                for owner, connection in ((OWNER, one), (OTHER, two))
+            ]
+            return await asyncio.gather(*batches, return_exceptions=True)
+
+    raised = [each for each in asyncio.run(both()) if isinstance(each, BaseException)]
+    assert all(isinstance(each, Contention) for each in raised), raised
+    again = in_one_batch(database, order(OWNER), order(OTHER))
+    assert [type(result) for result in again] == [Rejected, Rejected]
+    with database.connect() as connection:
+        assert connection.execute("SELECT count(*) FROM ledger.jobs").fetchall() == [(1,)]

@@ -235,31 +235,36 @@ def test_every_account_ends_where_its_answers_say(twins: LiveLedger) -> None:
     assert replay(twins.database.url).differences == []
 
 
-def test_no_more_generations_are_under_way_than_a_tenant_allows(twins: LiveLedger) -> None:
+@pytest.mark.parametrize("per", ["account", "tenant"])
+def test_no_more_generations_are_under_way_than_a_tenant_allows(
+    twins: LiveLedger, per: str
+) -> None:
     """Of 40 orders at once as many are taken as there is room for, and the others cost nothing;
     each end makes room for one, and a replay needs none."""
-    tenant = new_tenant(twins, generations_in_flight_max=3)
-    accounts = [new_account(), new_account()]
+    name = "generations_in_flight_max" if per == "account" else "tenant_generations_in_flight_max"
+    tenant = new_tenant(twins, **{name: 3})
+    accounts = [new_account() for _ in range(2 if per == "account" else 20)]
+    room = 6 if per == "account" else 3
     for account_id in accounts:
         tenant.grant(account_id, 10_000)
-    mine, other = [ordering(account_id) for account_id in accounts]
-    answers = at_once(twins, [mine, other] * 20, tenant)
-    assert statuses(answers) == {202: 6, 409: 34}
+    posts = [ordering(account_id) for account_id in accounts] * (40 // len(accounts))
+    answers = at_once(twins, posts, tenant)
+    assert statuses(answers) == {202: room, 409: 40 - room}
     for refused in (answer.json() for answer in answers if answer.status_code == 409):
-        told = refused["code"], refused["limit"], refused["in_flight"]
-        assert told == ("limit_reached", 3, 3)
+        told = refused["code"], refused["limit"], refused["in_flight"], refused["per"]
+        assert told == ("limit_reached", 3, 3, per)
     worker = HandWorker(twins.worker)
-    ended = next(
-        a for a in answers if a.is_success and a.json()["account"]["account_id"] == accounts[0]
-    )
-    claim = worker.claim(ended.json()["generation"]["generation_id"])
+    ended = next(answer.json() for answer in answers if answer.is_success)
+    claim = worker.claim(ended["generation"]["generation_id"])
     expect(200, worker.report(claim, REFUSED))
-    again = at_once(twins, [mine._replace(key=f"again-{n}") for n in range(20)], tenant)
+    more = posts[:20] if per == "tenant" else [ordering(ended["account"]["account_id"])] * 20
+    again = at_once(twins, [it._replace(key=f"again-{n}") for n, it in enumerate(more)], tenant)
     assert statuses(again) == {202: 1, 409: 19}
-    taken = [f"race-{n}" for n, answer in enumerate(answers) if answer.status_code == 202]
-    replays = at_once(twins, [(mine, other)[int(k[5:]) % 2]._replace(key=k) for k in taken], tenant)
-    assert [a.content for a in replays] == [a.content for a in answers if a.is_success]
-    assert [tenant.balance(a)["posted"] for a in accounts] == [10_000 - 3 * 20] * 2
+    taken = [n for n, answer in enumerate(answers) if answer.is_success]
+    replays = at_once(twins, [posts[n]._replace(key=f"race-{n}") for n in taken], tenant)
+    assert [a.content for a in replays] == [answers[n].content for n in taken]
+    spent = sum(10_000 - tenant.balance(account_id)["posted"] for account_id in accounts)
+    assert spent == 20 * room
     assert replay(twins.database.url).differences == []
 
 
@@ -271,10 +276,10 @@ def test_no_more_generations_are_begun_in_a_day_than_a_tenant_allows(
     when there is room again. A replay needs none."""
     name = "generations_per_day_max" if per == "account" else "tenant_generations_per_day_max"
     tenant = new_tenant(twins, **{name: 7})
-    accounts = [new_account() for _ in range(6)]
+    accounts = [new_account() for _ in range(6 if per == "account" else 30)]
     for account_id in accounts:
         tenant.grant(account_id, 10_000)
-    posts = [ordering(account_id) for account_id in accounts] * 10
+    posts = [ordering(account_id) for account_id in accounts] * (60 // len(accounts))
     answers = at_once(twins, posts, tenant)
     room = 7 if per == "tenant" else 7 * len(accounts)
     assert statuses(answers) == {202: room, 409: 60 - room}

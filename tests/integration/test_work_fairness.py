@@ -11,7 +11,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import RawCursor
+from psycopg import RawCursor, errors
+from psycopg.types.json import Json
 
 from contracts.limits import LOW_PRIORITY_WAIT_MAX_SECONDS
 from ledger_service.clockwork import ROLE
@@ -29,6 +30,7 @@ DUE = load_statements("generations")["due"]
 CLOCKWORK = load_statements("clockwork")
 MEDIA = load_statements("media")
 FIGURES = load_statements("figures")
+WRITER = load_statements("writer")
 MOST = 50
 FILL = """
     INSERT INTO ledger.jobs (owner, generation_id, model, status, created_at, due_at, deadline,
@@ -40,6 +42,10 @@ FILL = """
         FROM generate_series(1, %(jobs)s) AS n
     ) AS instants
 """
+
+
+END_ONE = "UPDATE ledger.jobs SET due_at = NULL, status = 'failed' WHERE generation_id = 'big-8'"
+BEGIN_AGAIN = "UPDATE ledger.jobs SET due_at = now(), status = 'running' WHERE due_at IS NULL"
 
 
 def fill(
@@ -203,6 +209,56 @@ def test_what_is_due_is_a_condition_of_its_index(
         nodes = list(plan_of(connection, query, [MOST]))
     (scan,) = [node for node in nodes if node.get("Index Name") == index]
     assert column in scan["Index Cond"]
+
+
+def test_a_tenants_crowd_is_counted_in_a_stretch_of_its_index(database: Database) -> None:
+    """However much others have under way and it has had itself, no further than is asked, and also
+    by a plan that was made while there was nothing."""
+    with database.connect_owner(autocommit=True) as connection:
+        # As the writer has it.
+        connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
+        connection.execute(f"PREPARE counted AS {WRITER['count_crowd']}".encode())
+        scans = [crowd_scan(connection, MOST)]
+        for tenant in ("bi", "big", "bigger"):
+            fill(database, tenant, 3_000, seconds_ago=600)
+        connection.execute(
+            "UPDATE ledger.jobs SET due_at = NULL, status = 'failed'"
+            " WHERE owner LIKE 'big/%' AND generation_id NOT LIKE '%7'"
+        )
+        connection.execute("ANALYZE ledger.jobs")
+        scans += [crowd_scan(connection, most) for most in (MOST, 9_000)]
+    for scan in scans:
+        assert (scan["Index Name"], "Filter" in scan) == ("jobs_in_flight", False)
+        assert "owner" in scan["Index Cond"]
+    assert [scan["Actual Rows"] for scan in scans] == [0, MOST, 300]
+
+
+def crowd_scan(connection: Any, most: int) -> dict[str, Any]:
+    """How a tenant's crowd is found."""
+    nodes = plan_of(connection, f"EXECUTE counted ('big', {most})", [])
+    (scan,) = [node for node in nodes if node.get("Relation Name") == "jobs"]
+    return scan
+
+
+def test_an_append_sees_what_others_of_the_tenant_began_meanwhile(database: Database) -> None:
+    """It waits for their commits, and is refused when there are more than it was decided on."""
+    fill(database, "big", 8, seconds_ago=600)
+    put = "SELECT ledger.put_rows_v1(%s)"
+    few, enough = (Json({"tenant_crowds": [{"tenant": "big", "most": most}]}) for most in (7, 8))
+    with database.connect() as first, database.connect() as second:
+        second.execute(END_ONE)
+        second.commit()
+        first.execute(put, [few])
+        second.execute("SET lock_timeout = 1")
+        with pytest.raises(errors.LockNotAvailable):
+            second.execute(put, [few])
+        second.rollback()
+        first.execute(BEGIN_AGAIN)
+        first.commit()
+        with pytest.raises(errors.SerializationFailure):
+            second.execute(put, [few])
+        second.rollback()
+        second.execute(put, [enough])
 
 
 def plan_of(connection: Any, query: str, values: list[Any]) -> Iterator[dict[str, Any]]:

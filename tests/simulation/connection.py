@@ -300,6 +300,10 @@ class MemoryConnection(WritingConnection):
         rows = self._tables.jobs.items()
         return frozenset(p[1] for p, row in rows if p[0] == owner and row.job.due_at is not None)
 
+    async def count_crowd(self, tenant: str, most: int) -> int:
+        """Those that are still looked at."""
+        return min(self._tables.crowd_of(tenant), most)
+
     async def load_begun(self, whose: str, day: str) -> int:
         """Those of an account, by their rows; those of a tenant, as they were counted."""
         if "/" not in whose:

@@ -186,8 +186,15 @@ class Tables:
             _check(all(0 <= given <= taken for given, taken in pairs), "debit_refunds_slices")
         for job in rows.get("jobs", ()):
             _check(job.due_at is not None or _is_final(job.status), "jobs_never_stuck")
+        for row in rows.get("tenant_crowds", ()):
+            if self.crowd_of(row["tenant"]) > row["most"]:
+                raise Contention("tenant_crowds")
+        days: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for row in rows.get("tenant_days", ()):
-            if self.tenant_days[row["tenant"], row["day"]] + row["begun"] > row["most"]:
+            days.setdefault((row["tenant"], row["day"]), []).append(row)
+        for day, counted in days.items():
+            begun = self.tenant_days[day] + sum(row["begun"] for row in counted)
+            if begun > max(row["most"] for row in counted):
                 raise Contention("tenant_days")
 
     # Reading, as the named statements do.
@@ -196,6 +203,11 @@ class Tables:
         """The version of a head; 0: there is none."""
         row = self.heads.get(place)
         return row.head.version if row else 0
+
+    def crowd_of(self, tenant: str) -> int:
+        """How many generations of a tenant have not ended."""
+        rows = self.jobs.items()
+        return sum(p[0].startswith(f"{tenant}/") and row.job.due_at is not None for p, row in rows)
 
     def execute(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
         """The rows that a statement of the clockwork answers with."""

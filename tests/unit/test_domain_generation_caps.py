@@ -8,6 +8,8 @@ from datetime import timedelta
 import pytest
 
 from contracts.problems import ProblemCode
+from ledger_service.domain.commands import Command, SetPolicy
+from ledger_service.domain.ids import policy_owner
 from ledger_service.domain.policy import Policy
 from ledger_service.domain.world import Decision, Refusal
 from tests.fixtures.generating import (
@@ -19,16 +21,23 @@ from tests.fixtures.generating import (
     Generating,
     requesting,
 )
-from tests.fixtures.worlds import ALICE, BOB, MemoryLedger
+from tests.fixtures.worlds import ALICE, BOB, TENANT, MemoryLedger
 
 CAP = 2
 ELSEWHERE = "other/alice"
 
 
-def capped() -> MemoryLedger:
+CAPS = {
+    "account": Policy(generations_in_flight_max=CAP),
+    "tenant": Policy(tenant_generations_in_flight_max=CAP),
+}
+UNTOUCHED = {"account": BOB, "tenant": ELSEWHERE}
+
+
+def capped(per: str) -> MemoryLedger:
     """A ledger whose tenant allows two at once, with credits for more."""
-    ledger = MemoryLedger(Policy(generations_in_flight_max=CAP))
-    for owner in (ALICE, BOB):
+    ledger = MemoryLedger(CAPS[per])
+    for owner in (ALICE, BOB, ELSEWHERE):
         ledger.grant(1_000, owner=owner)
     return ledger
 
@@ -55,44 +64,65 @@ ENDINGS: dict[str, Callable[[Generating], object]] = {
 }
 
 
-def refused(ledger: MemoryLedger, price: int, in_flight: int = CAP) -> None:
+def refused(
+    ledger: MemoryLedger, price: int = 40, *, per: str, owner: str = ALICE, in_flight: int = CAP
+) -> None:
     """One more is refused, and nothing is charged or recorded."""
-    before, events = ledger.balances(), len(ledger.log)
-    refusal = ledger.refuse(requesting(price, key=ledger.key()))
+    before, events = ledger.balances(owner), len(ledger.log)
+    refusal = ledger.refuse(requesting(price, owner=owner, key=ledger.key()))
     assert refusal.code is ProblemCode.LIMIT_REACHED
-    assert refusal.fields == {"limit": CAP, "in_flight": in_flight}
-    assert (ledger.balances(), len(ledger.log)) == (before, events)
+    assert refusal.fields == {"limit": CAP, "in_flight": in_flight, "per": per}
+    assert (ledger.balances(owner), len(ledger.log)) == (before, events)
 
 
+@pytest.mark.parametrize("per", CAPS)
 @pytest.mark.parametrize("price", [0, 40])
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_every_ending_makes_room_for_one(ending: str, price: int) -> None:
-    """Free or not; another account's generations count for that one alone."""
-    ledger = capped()
+def test_every_ending_makes_room_for_one(ending: str, price: int, per: str) -> None:
+    """Free or not; what another account, or another tenant, has under way counts for that one
+    alone."""
+    ledger = capped(per)
     first, _ = (Generating(ledger, price=price) for _ in range(CAP))
-    refused(ledger, price)
-    Generating(ledger, price=price, owner=BOB)
+    refused(ledger, price, per=per)
+    Generating(ledger, price=price, owner=UNTOUCHED[per])
     ENDINGS[ending](first)
     assert first.status.is_final
     Generating(ledger, price=price)
-    refused(ledger, price)
+    refused(ledger, price, per=per)
 
 
-def test_one_that_is_asked_to_stop_is_under_way_until_it_has_stopped() -> None:
+def test_a_tenants_accounts_share_its_room() -> None:
+    """Whosever generations they are; where each account is bounded too, that one is told first."""
+    ledger = capped("tenant")
+    Generating(ledger, owner=ALICE)
+    bobs = Generating(ledger, owner=BOB)
+    for owner in (ALICE, BOB):
+        refused(ledger, per="tenant", owner=owner)
+    bobs.cancel()
+    Generating(ledger, owner=ALICE)
+    refused(ledger, per="tenant", owner=BOB)
+    set_policy(ledger, Policy(generations_in_flight_max=CAP, tenant_generations_in_flight_max=CAP))
+    refused(ledger, per="account", owner=ALICE)
+    refused(ledger, per="tenant", owner=BOB)
+
+
+@pytest.mark.parametrize("per", CAPS)
+def test_one_that_is_asked_to_stop_is_under_way_until_it_has_stopped(per: str) -> None:
     """A cancel at the provider makes no room before its verdict; nor does a deletion."""
-    ledger = capped()
+    ledger = capped(per)
     for forget in (Generating.cancel, Generating.delete):
         generation = Generating(ledger)
         generation.claim()
         generation.report(SUBMITTED)
         forget(generation)
         assert not generation.status.is_final
-    refused(ledger, 40)
+    refused(ledger, per=per)
 
 
-def test_orders_of_one_batch_count_one_another() -> None:
+@pytest.mark.parametrize("per", CAPS)
+def test_orders_of_one_batch_count_one_another(per: str) -> None:
     """With those that end in it."""
-    ledger = capped()
+    ledger = capped(per)
     first = Generating(ledger)
     outcomes = ledger.batch(
         *[requesting(40, key=ledger.key()) for _ in range(2)],
@@ -101,24 +131,43 @@ def test_orders_of_one_batch_count_one_another() -> None:
     )
     kinds = [type(outcome) for outcome in outcomes]
     assert kinds == [Decision, Refusal, Decision, Decision, Refusal]
-    refused(ledger, 40)
+    refused(ledger, per=per)
 
 
-def test_a_lowered_cap_ends_nothing() -> None:
+@pytest.mark.parametrize("per", CAPS)
+def test_a_lowered_cap_ends_nothing(per: str) -> None:
     """What is under way goes on; there is room again once enough has ended. Without a cap there
     always is."""
     ledger = MemoryLedger(Policy())
     ledger.grant(1_000)
     made = [Generating(ledger) for _ in range(CAP + 1)]
-    (tenant, state) = next(iter(ledger.policies.items()))
-    ledger.policies[tenant] = type(state)(
-        version=2, recorded_at=state.recorded_at, policy=Policy(generations_in_flight_max=CAP)
-    )
-    refused(ledger, 40, in_flight=CAP + 1)
+    set_policy(ledger, CAPS[per])
+    refused(ledger, per=per, in_flight=CAP + 1 if per == "account" else CAP)
     made[0].cancel()
-    refused(ledger, 40)
+    refused(ledger, per=per)
     made[1].cancel()
     Generating(ledger)
+
+
+@pytest.mark.parametrize("per", CAPS)
+def test_what_ends_in_a_batch_makes_room_where_more_than_the_cap_was_under_way(per: str) -> None:
+    """A tenant's are not counted further than its bound: never so that it seems to have room."""
+    ledger = MemoryLedger(Policy())
+    ledger.grant(1_000)
+    made = [Generating(ledger) for _ in range(CAP + 2)]
+    set_policy(ledger, CAPS[per])
+    batch: list[Command] = []
+    for generation in made[:-1]:
+        batch += [requesting(40, key=ledger.key()), generation.cancel_command()]
+    outcomes = ledger.batch(*batch, *[requesting(40, key=ledger.key()) for _ in range(2)])
+    orders = [type(outcome) for outcome in (*outcomes[:-2:2], *outcomes[-2:])]
+    assert orders == [*[Refusal] * 3, Decision, Refusal]
+    refused(ledger, per=per)
+
+
+def set_policy(ledger: MemoryLedger, policy: Policy) -> None:
+    """The tenant has another policy from now on."""
+    ledger.do(SetPolicy(owner=policy_owner(TENANT), policy=policy))
 
 
 BOUNDS = {

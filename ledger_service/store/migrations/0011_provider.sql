@@ -9,7 +9,8 @@ ALTER TABLE ledger.jobs ADD COLUMN fetches bigint NOT NULL DEFAULT 0;
 -- The newest lines of its log, encrypted under the owner's key: they may repeat the prompt.
 ALTER TABLE ledger.progress ADD COLUMN logs bytea;
 
--- As before, and fetches. Whoever sends none of them is served as before.
+-- As before, and what has come to orders (priorities, flags, their tenants' bounds) and to their
+-- results (fetches). Whoever sends none of it is served as before.
 CREATE OR REPLACE FUNCTION ledger.put_rows_v1(p_rows json) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -53,6 +54,28 @@ BEGIN
             refunded = excluded.refunded, given_back = excluded.given_back,
             refund_version = excluded.refund_version;
     END IF;
+    IF p_rows -> 'tenant_crowds' IS NOT NULL THEN
+        -- Whoever begins some for such a tenant comes after all who did so before has committed.
+        PERFORM pg_advisory_xact_lock(key) FROM (
+            SELECT hashtextextended(tenant, 0) AS key
+            FROM json_to_recordset(p_rows -> 'tenant_crowds') AS n (tenant text)
+            ORDER BY key
+        ) AS tenants;
+        -- A statement of its own: it must see what was committed while we waited.
+        PERFORM FROM json_to_recordset(p_rows -> 'tenant_crowds')
+            AS n (tenant text, most bigint)
+        WHERE EXISTS (
+            SELECT FROM ledger.jobs AS j
+            WHERE j.owner >= n.tenant || '/' AND j.owner < n.tenant || '0'
+                AND j.due_at IS NOT NULL
+            OFFSET n.most
+        );
+        IF FOUND THEN
+            -- Others have begun some since they were counted: count again, and decide again.
+            RAISE EXCEPTION 'a tenant would have more under way than it may'
+                USING ERRCODE = 'serialization_failure';
+        END IF;
+    END IF;
     IF p_rows -> 'jobs' IS NOT NULL THEN
         -- Whoever made a job rings for it once; the clockwork rings from `ring_at` on.
         INSERT INTO ledger.jobs AS j (owner, generation_id, model, status, created_at, due_at,
@@ -86,7 +109,8 @@ BEGIN
         PERFORM FROM json_to_recordset(p_rows -> 'tenant_days')
             AS n (tenant text, day date, most bigint)
         JOIN ledger.tenant_days AS d USING (tenant, day)
-        WHERE d.begun > n.most;
+        GROUP BY tenant, day, d.begun
+        HAVING d.begun > max(n.most); -- the bound may have been raised within the batch
         IF FOUND THEN
             -- Others have begun some since they were counted: count again, and decide again.
             RAISE EXCEPTION 'a tenant would begin more than it may in a day'

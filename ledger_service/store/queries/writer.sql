@@ -62,6 +62,14 @@ ORDER BY hold_id LIMIT $3::bigint
 -- name: load_in_flight
 SELECT generation_id FROM ledger.jobs WHERE owner = $1 AND due_at IS NOT NULL
 
+-- name: count_crowd
+-- Owners of a tenant lie side by side: '0' is what comes after '/'.
+SELECT count(*) FROM (
+    SELECT FROM ledger.jobs
+    WHERE owner >= $1::text || '/' AND owner < $1::text || '0' AND due_at IS NOT NULL
+    LIMIT $2::bigint
+) AS crowd
+
 -- name: count_begun
 -- Ids sort by time.
 SELECT count(*) FROM ledger.jobs WHERE owner = $1 AND generation_id >= $2

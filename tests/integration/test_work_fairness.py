@@ -155,6 +155,11 @@ def test_orders_that_may_wait_come_after_all_others(database: Database) -> None:
     assert set(order[6:]) == {"patient"}
     with leading(database) as (connection, epoch):
         assert {it.partition("-")[0] for it in ring(connection, epoch, 2)} == {"hasty"}
+        # Rung for, and not begun yet: workers have enough to do.
+        assert ring(connection, epoch, 2) == []
+        connection.execute(
+            "UPDATE ledger.jobs SET due_at = now() + interval '8 s' WHERE owner LIKE 'hasty/%'"
+        )
         assert {it.partition("-")[0] for it in ring(connection, epoch, 2)} == {"patient", "calm"}
 
 
@@ -165,6 +170,8 @@ def test_nobody_waits_for_ever(database: Database) -> None:
     fill(database, "begun", 1, seconds_ago=400, priority="low")
     fill(database, "normal", 1, seconds_ago=300)
     assert tenants(due(database)) == ["old", "begun", "normal", "new"]
+    with leading(database) as (connection, epoch):
+        assert sorted(ring(connection, epoch, MOST)) == ["begun-1", "normal-1", "old-1"]
 
 
 @pytest.mark.parametrize(("open_jobs", "due_jobs"), [(20_000, 50), (20_000, 5_000)])
@@ -186,6 +193,23 @@ def test_finding_work_reads_a_stretch_of_the_index(
     assert first["Relation Name"] == "jobs"  # row by row, in order: no more than are wanted
     assert first["Actual Rows"] == min(due_jobs, 2_000)
     assert first.get("Rows Removed by Filter", 0) == 0
+
+
+def test_whether_orders_may_be_rung_takes_one_look_at_the_index(database: Database) -> None:
+    """However many others are due."""
+    fill(database, "later", 10_000, seconds_ago=-3600)
+    fill(database, "big", 3_000, seconds_ago=600)
+    fill_low(database, "patient", 3_000, seconds_ago=500)
+    with database.connect_owner(autocommit=True) as connection:
+        connection.execute("ANALYZE ledger.jobs")
+    with leading(database) as (connection, epoch):
+        nodes = list(plan_of(connection, CLOCKWORK["ring_due"], [ROLE, epoch, MOST, LOW_WAITS_MAX]))
+    due_indexes = {"jobs_due_first", "jobs_due_low"}
+    scans = [node for node in nodes if node.get("Index Name") in due_indexes]
+    assert len(scans) == 3
+    assert all("due_at" in scan["Index Cond"] for scan in scans)
+    (look,) = [scan for scan in scans if scan["Actual Rows"] == 1]
+    assert look["Index Name"] == "jobs_due_first"
 
 
 @pytest.mark.parametrize(

@@ -270,8 +270,7 @@ class Tables:
         return [place for _, _, place in sorted(due)[:most]]
 
     def _waits(self, job: Job) -> bool:
-        is_low = (job.priority, job.status) == (JobPriority.LOW, GenerationStatus.REQUESTED)
-        return is_low and job.created_at > self.now() - LOW_WAITS_MAX
+        return _may_wait(job) and job.created_at > self.now() - LOW_WAITS_MAX
 
     def next_due_at(self) -> datetime | None:
         """When the clockwork has something to do next."""
@@ -303,9 +302,13 @@ class Tables:
         rung: list[tuple[str]] = []
         if self.leader is None or self.leader[1] != epoch or self.leader[2] <= now:
             return []
-        for place in self.due_jobs(len(self.jobs)):
+        due = self.due_jobs(len(self.jobs))
+        is_busy = any(not _may_wait(self.jobs[place].job) for place in due)
+        for place in due:
             row = self.jobs[place]
             if row.ring_at is None or row.ring_at > now or len(rung) == most:
+                continue
+            if is_busy and self._waits(row.job):
                 continue
             wait = timedelta(seconds=min(2 ** min(row.rings + 1, 6), 60))
             self.jobs[place] = row._replace(ring_at=now + wait, rings=row.rings + 1)
@@ -336,6 +339,10 @@ def content_of(tables: Tables, owner: str, digest: str) -> dict[str, Any]:
     """What the vault keeps; here it is not encrypted."""
     stored: dict[str, Any] = msgspec.json.decode(tables.vault[owner, digest])
     return stored
+
+
+def _may_wait(job: Job) -> bool:
+    return (job.priority, job.status) == (JobPriority.LOW, GenerationStatus.REQUESTED)
 
 
 def _is_final(status: GenerationStatus) -> bool:

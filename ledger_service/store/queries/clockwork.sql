@@ -33,7 +33,9 @@ WHERE role = $1 AND holder = $2 AND epoch = $3
 
 -- name: ring_due
 -- Jobs to ring now, each with its own back-off from 2 s to 60 s, only for the leader. Tenants take
--- turns, and low priorities wait, as in `due` of generations.sql; only what is chosen is locked.
+-- turns, as in `due` of generations.sql; only what is chosen is locked. Low priorities wait while
+-- anything else is due, also while that was rung for and nobody has come yet: workers are busy then.
+-- Whether it is, the first entry of the index tells; EXISTS would drop the order, and might scan.
 WITH chosen AS (
     SELECT owner, generation_id FROM (
         SELECT
@@ -59,6 +61,12 @@ WITH chosen AS (
                 ORDER BY due_at LIMIT 2000
             )
         ) AS longest_due
+        WHERE NOT waits OR (
+            SELECT due_at FROM ledger.jobs
+            WHERE due_at <= statement_timestamp()
+                AND NOT (priority = 'low' AND status = 'requested')
+            ORDER BY due_at LIMIT 1
+        ) IS NULL
     ) AS in_turn
     ORDER BY waits, turn, due_at LIMIT $3
 )

@@ -37,8 +37,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
     ruling of its, an order is refused or accepted as `moderation_on_failure` says.
     `catalogue_file` holds models and prices in place of those that are shipped.
     `metrics_token` opens /metrics, which does not exist without it. A generation
-    that a provider which takes nothing of us has kept waiting for `provider_down_refund_seconds` is
-    refunded; without that setting it waits up to its deadline.
+    that a provider which takes nothing of us has kept waiting for `provider_down_refund_seconds`,
+    counted from its first attempt, is refunded; without that setting it waits up to its deadline.
     `leftovers_after_seconds` after the end of a generation, files that are no result of it go: no
     worker may still be storing one by then, so only tests have reason to shorten it.
     `upload_seconds`: how long what callers gave as inputs can be fetched, and is kept.
@@ -82,7 +82,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
 
     @property
     def provider_patience(self) -> timedelta | None:
-        """How long a generation waits for a provider that takes nothing of us."""
+        """How long after its first attempt a generation waits for a provider that takes nothing
+        of us."""
         seconds = self.provider_down_refund_seconds
         return None if seconds is None else timedelta(seconds=seconds)
 

@@ -284,8 +284,8 @@ class RemoveMedia(GenerationCommand, frozen=True, kw_only=True):
 
 
 class ReportGeneration(GenerationCommand, frozen=True, kw_only=True):
-    """A worker says what happened. `patience`: how long a generation may wait for a provider that
-    takes nothing of us; None: up to its deadline."""
+    """A worker says what happened. `patience`: how long after its first attempt a generation may
+    wait for a provider that takes nothing of us; None: up to its deadline."""
 
     fence: str
     attempt_id: str

@@ -24,8 +24,8 @@ from ledger_service.store.generation_reads import GenerationReads
 
 class GenerationServices(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about generations that outlives a request. No `moderator`: nobody is asked.
-    `patience`: how long one may wait for a provider that takes nothing of us, if not up to its
-    deadline."""
+    `patience`: how long after its first attempt one may wait for a provider that takes nothing of
+    us, if not up to its deadline."""
 
     catalogue: Catalogue
     themes: Themes

@@ -416,9 +416,11 @@ def test_a_pause_that_outlasts_the_deadline_costs_nobody_anything() -> None:
 @pytest.mark.parametrize("reason", [PROVIDER_PAUSED, PROVIDER_ACCOUNT_LOCKED, PROVIDER_KEY_REFUSED])
 def test_where_nobody_is_to_wait_for_a_locked_provider_all_is_refunded(reason: str) -> None:
     """Held back until patience ends, and looked at then, however long the pause: it has failed, for
-    no reason of its own, and costs nothing."""
+    no reason of its own, and costs nothing. The wait for a worker before that is not the
+    provider's."""
     generation = paid_generation()
     generation.patience = timedelta(seconds=60)
+    generation.ledger.wait(400)
     report = FailedReport(reason=reason, sent=False, retryable=True, retry_after_seconds=40.0)
     generation.claim()
     generation.report(report)

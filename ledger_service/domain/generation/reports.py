@@ -278,11 +278,12 @@ def _not_sent(context: Context, report: FailedReport) -> Outcome:
 
 
 def _patience_left(context: Context, report: FailedReport) -> timedelta | None:
-    """How long to wait yet for a provider that takes nothing, whoever asks; None: without end."""
+    """How long to wait yet for a provider that takes nothing, whoever asks; None: without end.
+    What came before the first attempt, a low priority or busy workers, is not the provider's."""
     patience = context.command.patience
     if patience is None or report.reason not in PROVIDER_DOWN_REASONS:
         return None
-    return context.state.created_at + patience - context.draft.now
+    return context.state.attempts[0].started_at + patience - context.draft.now
 
 
 def _cancelled(context: Context, report: CancelledReport) -> Outcome:

@@ -58,9 +58,9 @@ class HealthReply(Reply, frozen=True, kw_only=True):
     """The whole deployment. `concerns` is empty while all is well.
 
     `jobs` counts generations under way by status, and `due` those that wait for a worker, both up
-    to 20,000; `late_seconds` is how long the first of them has waited. `claimed_seconds_ago` is
-    null when no worker has ever asked for work. `drifts` counts by kind what the comparison of
-    `reconciled_day` found.
+    to 20,000; `late_seconds` is how long the first of them has waited, those of low priority from
+    when they need wait no longer. `claimed_seconds_ago` is null when no worker has ever asked for
+    work. `drifts` counts by kind what the comparison of `reconciled_day` found.
     """
 
     concerns: tuple[Concern, ...]

@@ -158,7 +158,7 @@ def _of_work(figures: Figures) -> Iterator[Metric]:
     yield gauge("jobs_due", "That wait for a worker; up to 20,000.", {(): figures.due})
     yield gauge(
         "oldest_due_job_seconds",
-        "How long the first of those has waited.",
+        "How long the first of those has waited; low priorities count from ten minutes on.",
         {(): figures.late_seconds},
     )
     if figures.claimed_seconds_ago is not None:

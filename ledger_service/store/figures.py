@@ -14,6 +14,7 @@ import msgspec
 from psycopg import AsyncRawCursor
 
 from contracts.reconciling import Report
+from ledger_service.domain.generation.state import LOW_WAITS_MAX
 from ledger_service.errors import Unavailable
 from ledger_service.store.pool import Connection, ReadPool, snapshot
 from ledger_service.store.presence import Present, read_presence
@@ -59,7 +60,8 @@ class LastReconciliation(NamedTuple):
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything at one instant. `claimed_seconds_ago` is None when no worker ever asked."""
+    """Everything at one instant. `late_seconds`: how long the first of what is due has waited
+    beyond what it may. `claimed_seconds_ago` is None when no worker ever asked."""
 
     followers: tuple[FollowerRow, ...]
     jobs: dict[str, int]
@@ -108,7 +110,7 @@ class FigureReads:
 
 async def _read(connection: Connection) -> Figures:
     async with snapshot(connection):
-        ((due, late_seconds),) = await _rows(connection, "due", (COUNTED_MAX,))
+        ((due, late_seconds),) = await _rows(connection, "due", (COUNTED_MAX, LOW_WAITS_MAX))
         ((claimed_seconds_ago, leads),) = await _rows(connection, "activity")
         reconciled = await _rows(connection, "last_reconciliation")
         return Figures(

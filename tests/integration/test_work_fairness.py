@@ -85,6 +85,14 @@ def due(database: Database, most: int = MOST) -> list[tuple[str, str]]:
     return asyncio.run(scenario())
 
 
+def late(database: Database) -> tuple[int, float]:
+    """How many are due, and by how many seconds the first of them is late, as operators see it."""
+    with psycopg.connect(database.url, cursor_factory=RawCursor) as connection:
+        row = connection.execute(FIGURES["due"].encode(), (MOST, LOW_WAITS_MAX)).fetchone()
+        assert row is not None
+        return row[0], row[1]
+
+
 @pytest.fixture
 def crowded(database: Database) -> Database:
     """One tenant with a thousand jobs that have waited longest, and two with a few."""
@@ -163,6 +171,21 @@ def test_orders_that_may_wait_come_after_all_others(database: Database) -> None:
         assert {it.partition("-")[0] for it in ring(connection, epoch, 2)} == {"patient", "calm"}
 
 
+def test_what_may_wait_is_not_late_while_it_may(database: Database) -> None:
+    """It is counted as due, and late from the moment at which it counts as any other."""
+    assert late(database) == (0, 0)
+    fill_low(database, "patient", 2, seconds_ago=LOW_PRIORITY_WAIT_MAX_SECONDS - 60)
+    assert late(database) == (2, 0)
+    fill(database, "normal", 1, seconds_ago=20)
+    count, seconds = late(database)
+    assert count == 3
+    assert 19 < seconds < 49
+    fill_low(database, "old", 1, seconds_ago=LOW_PRIORITY_WAIT_MAX_SECONDS + 50)
+    count, seconds = late(database)
+    assert count == 4
+    assert 49 < seconds < 100
+
+
 def test_nobody_waits_for_ever(database: Database) -> None:
     """What is older than ten minutes counts as any other, and so does what was begun already."""
     fill_low(database, "old", 1, seconds_ago=LOW_PRIORITY_WAIT_MAX_SECONDS + 1)
@@ -213,24 +236,24 @@ def test_whether_orders_may_be_rung_takes_one_look_at_the_index(database: Databa
 
 
 @pytest.mark.parametrize(
-    ("query", "column", "index"),
+    ("query", "values", "column", "index"),
     [
-        (CLOCKWORK["expiring"], "next_expiry_at", "heads_next_expiry"),
-        (CLOCKWORK["expiring_holds"], "expires_at", "holds_expiring"),
-        (CLOCKWORK["overdue"], "deadline", "jobs_deadline"),
-        (MEDIA["due"], "due_at", "media_due"),
-        (FIGURES["due"], "due_at", "jobs_due_first"),
-        (FIGURES["due"], "due_at", "jobs_due_low"),
+        (CLOCKWORK["expiring"], [MOST], "next_expiry_at", "heads_next_expiry"),
+        (CLOCKWORK["expiring_holds"], [MOST], "expires_at", "holds_expiring"),
+        (CLOCKWORK["overdue"], [MOST], "deadline", "jobs_deadline"),
+        (MEDIA["due"], [MOST], "due_at", "media_due"),
+        (FIGURES["due"], [MOST, LOW_WAITS_MAX], "due_at", "jobs_due_first"),
+        (FIGURES["due"], [MOST, LOW_WAITS_MAX], "due_at", "jobs_due_low"),
     ],
     ids=["expiries", "holds", "deadlines", "media", "figures", "figures of what may wait"],
 )
 def test_what_is_due_is_a_condition_of_its_index(
-    database: Database, query: str, column: str, index: str
+    database: Database, query: str, values: list[Any], column: str, index: str
 ) -> None:
     """Of a million that are due later none is looked at."""
     with database.connect_owner(autocommit=True) as connection:
         connection.execute("SET enable_seqscan = off")
-        nodes = list(plan_of(connection, query, [MOST]))
+        nodes = list(plan_of(connection, query, values))
     (scan,) = [node for node in nodes if node.get("Index Name") == index]
     assert column in scan["Index Cond"]
 

@@ -24,16 +24,19 @@ SELECT status, count(*) FROM (
 GROUP BY status
 
 -- name: due
-SELECT count(*), coalesce(extract(EPOCH FROM statement_timestamp() - min(due_at)), 0)::float8
+-- How many, and how late the first of them is. What may wait is not late before it is older than $2.
+SELECT
+    count(*),
+    greatest(extract(EPOCH FROM statement_timestamp() - min(late_from)), 0)::float8
 FROM (
     (
-        SELECT due_at FROM ledger.jobs
+        SELECT due_at AS late_from FROM ledger.jobs
         WHERE due_at <= statement_timestamp() AND NOT (priority = 'low' AND status = 'requested')
         ORDER BY due_at LIMIT $1
     )
     UNION ALL
     (
-        SELECT due_at FROM ledger.jobs
+        SELECT greatest(due_at, created_at + $2::interval) AS late_from FROM ledger.jobs
         WHERE due_at <= statement_timestamp() AND priority = 'low' AND status = 'requested'
         ORDER BY due_at LIMIT $1
     )

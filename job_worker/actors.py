@@ -13,7 +13,8 @@ from contracts.limits import ID_MAX_CHARACTERS
 from job_worker.carrying import CARRY_SECONDS_MAX
 
 TIME_LIMIT_SECONDS: Final = CARRY_SECONDS_MAX + 60.0
-"""A net that nothing should reach: the steps are bounded long before, and in an orderly way."""
+"""For the wait for a place, which is all that an actor does. A net that nothing should reach:
+whoever has a place gives it back long before, and in an orderly way."""
 AGE_LIMIT_SECONDS: Final = 600.0
 """An older bell is for nothing: what is still due was rung again long since."""
 

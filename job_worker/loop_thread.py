@@ -2,7 +2,7 @@
 
 All I/O of a worker process runs on it: steps wait for the network nearly all of their time, a
 lease must be renewed while a copy streams, and the pull must go on whatever the queue does. The
-queue's own threads only hand a coroutine over and wait for its end.
+queue's own threads only hand a bell over and wait until there is a place for it.
 """
 
 from __future__ import annotations

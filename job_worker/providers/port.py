@@ -67,7 +67,7 @@ class Provider(Protocol):
     """Jobs at one provider, under one key.
 
     `listing_complete`: whoever is not found there was certainly never accepted. `media_hosts`:
-    where its assets may come from, in the words of `media.MediaHosts`.
+    where its assets may come from, in the words of `downloads.MediaHosts`.
     """
 
     listing_complete: bool

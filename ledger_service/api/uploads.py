@@ -42,10 +42,12 @@ class UploadsController(Controller):
         Nothing is charged, and no key is needed: a repeat stores it once more.
         """
         uploads = call.services.generations.uploads
-        async with uploads.room():
-            with tempfile.SpooledTemporaryFile(max_size=SPOOL_MAX_BYTES) as spool:
-                await file.save(spool)
-                stored = await uploads.keep(spool, call.tenant, call.base_url)
+        with (
+            uploads.room(call.tenant) as room,
+            tempfile.SpooledTemporaryFile(max_size=SPOOL_MAX_BYTES) as spool,
+        ):
+            await file.save(spool)
+            stored = await uploads.keep(spool, room, call.base_url)
         upload = Upload(
             url=stored.link.url,
             expires_at=stored.link.expires_at,

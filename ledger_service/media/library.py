@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 from urllib.parse import urlencode
@@ -23,12 +24,12 @@ from obstore.store import LocalStore, from_url
 from contracts.media import MediaType
 from contracts.problems import ProblemCode
 from ledger_service.errors import Rejected, Unavailable
+from ledger_service.media.own_thread import in_own_thread
 from ledger_service.signing import Signer
 
 LINK_LIFE: Final = timedelta(hours=1)
 PURPOSE: Final = "media"
 PIECE_BYTES: Final = 256 * 1024
-STORE_WAIT_SECONDS: Final = 60.0
 PATH: Final = "/v1/media/"
 _LINK: Final = re.compile(
     rf"(https?://[A-Za-z0-9.:\[\]-]+(?:/[\w.~-]+)*){PATH}([\w.-]+/[\w.-]+)"
@@ -100,7 +101,11 @@ class MediaLibrary:
         return is_here and is_open and self._signer.is_genuine(signature, PURPOSE, key, expires)
 
     async def store(self, key: str, file: IO[bytes], media_type: MediaType) -> None:
-        """Store a whole file under a new key. Raises `Unavailable`, after which it may be there."""
+        """Store a whole file under a new key. Raises `Unavailable`, after which it may be there.
+
+        Takes as long as the storage does, a thread of its own included: who calls bounds how many
+        there are.
+        """
         if self._store is None:
             raise Unavailable("there is no storage")
         attributes: dict[str, Any] = {}
@@ -108,9 +113,8 @@ class MediaLibrary:
             attributes = {"attributes": {"Content-Type": media_type.content_type}}
         file.seek(0)
         try:
-            async with asyncio.timeout(STORE_WAIT_SECONDS):
-                await asyncio.to_thread(obstore.put, self._store, key, file, **attributes)
-        except (OSError, TimeoutError, ValueError, obstore.exceptions.BaseError) as error:
+            await in_own_thread(partial(obstore.put, self._store, key, file, **attributes))
+        except (OSError, ValueError, obstore.exceptions.BaseError) as error:
             _log.warning("the storage does not take a file: %s", type(error).__name__)
             raise Unavailable("the storage does not take it") from None
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import IO, Final
 
@@ -24,9 +25,12 @@ from ledger_service.store.statements import load_statements
 KEPT_LONGER: Final = timedelta(minutes=10)
 """Beyond its link, whose end is told by another clock; and who began to fetch may end."""
 AT_ONCE_MAX: Final = 8
-"""Files that one process takes in at a time: bounds its temporary files."""
+"""Files that one process takes in at a time: bounds its temporary files, and the threads that a
+hung storage keeps."""
+STORE_WAIT_SECONDS: Final = 60.0
 
 _SQL: Final = load_statements("uploads")
+_log = logging.getLogger(__name__)
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,25 +42,49 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-class Uploads:
-    """Takes files in. `life`: how long each can be fetched."""
+class Room:
+    """A place for one file of a tenant."""
 
-    def __init__(self, pool: ReadPool, library: MediaLibrary, life: timedelta) -> None:
+    def __init__(self, tenant: str) -> None:
+        self.tenant = tenant
+        self.storing: asyncio.Task[None] | None = None
+
+
+class Uploads:
+    """Takes files in. `life`: how long each can be fetched. `store_wait_seconds`: how long the
+    storage may take before the caller is told that it does not take the file."""
+
+    def __init__(
+        self,
+        pool: ReadPool,
+        library: MediaLibrary,
+        life: timedelta,
+        store_wait_seconds: float = STORE_WAIT_SECONDS,
+    ) -> None:
         self._pool = pool
         self._library = library
         self._life = life
-        self._room = asyncio.Semaphore(AT_ONCE_MAX)
+        self._store_wait_seconds = store_wait_seconds
+        self._rooms: list[Room] = []
 
-    @asynccontextmanager
-    async def room(self) -> AsyncIterator[None]:
-        """Room for one file that comes in. Raises `Unavailable` when there is none."""
-        if self._room.locked():
+    @contextmanager
+    def room(self, tenant: str) -> Iterator[Room]:
+        """Room for one file that comes in. Raises `Unavailable` when there is none. One whose file
+        the storage is still at stays taken, whether or not somebody waits for that."""
+        if len(self._rooms) >= AT_ONCE_MAX:
             raise Unavailable("too many uploads", retry_after_seconds=5)
-        async with self._room:
-            yield
+        room = Room(tenant)
+        self._rooms.append(room)
+        try:
+            yield room
+        finally:
+            if room.storing is None:
+                self._rooms.remove(room)
+            else:
+                room.storing.add_done_callback(lambda _: self._rooms.remove(room))
 
-    async def keep(self, file: IO[bytes], tenant: str, base_url: str) -> Stored:
-        """Store a whole file for a tenant.
+    async def keep(self, file: IO[bytes], room: Room, base_url: str) -> Stored:
+        """Store a whole file for the tenant whose room it came into.
 
         Raises `Rejected` (`unsupported_media_type`, `limit_reached`), and `Unavailable` when the
         database or the storage does not take it. The note comes first and stays whatever happens
@@ -64,10 +92,20 @@ class Uploads:
         """
         media_type, size_bytes, sha256 = await asyncio.to_thread(_described, file)
         key = f"{UPLOADS_FOLDER}/{secrets.token_hex(16)}{media_type.extension}"
-        await self._note(key, tenant, size_bytes)
-        await self._library.store(key, file, media_type)
+        await self._note(key, room.tenant, size_bytes)
+        room.storing = asyncio.create_task(self._library.store(key, file, media_type))
+        await self._ended(room.storing)
         link = await self._library.link(key, base_url, self._life)
         return Stored(link=link, media_type=media_type, size_bytes=size_bytes, sha256=sha256)
+
+    async def _ended(self, storing: asyncio.Task[None]) -> None:
+        """Wait, not for ever, and without ending it: it could not be."""
+        try:
+            async with asyncio.timeout(self._store_wait_seconds):
+                await asyncio.shield(storing)
+        except TimeoutError:
+            _log.warning("the storage has not taken a file in %g s", self._store_wait_seconds)
+            raise Unavailable("the storage does not take it") from None
 
     async def _note(self, key: str, tenant: str, size_bytes: int) -> None:
         values = (key, tenant, size_bytes, self._life + KEPT_LONGER, UPLOADS_KEPT_MAX_BYTES)

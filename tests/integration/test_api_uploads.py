@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import io
 import socket
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +17,12 @@ import psycopg
 import pytest
 
 from contracts.limits import UPLOAD_MAX_BYTES, UPLOADS_KEPT_MAX_BYTES
+from ledger_service.errors import Unavailable
+from ledger_service.media.library import MediaLibrary
+from ledger_service.media.uploads import AT_ONCE_MAX, Room, Uploads
+from ledger_service.signing import Signer
+from ledger_service.store.pool import ReadPool
+from tests.fixtures.bucket import Bucket
 from tests.fixtures.hand_worker import HandWorker
 from tests.fixtures.live import Caller, LiveLedger, expect, new_account
 from tests.fixtures.tenants import new_tenant
@@ -182,6 +191,43 @@ def test_half_a_file_is_none(ledger: LiveLedger) -> None:
     expect(201, upload(ledger.caller))  # by now the other one has been judged
     assert rows(ledger, count) == [(noted[0][0] + 1,)]
     assert len(stored(ledger) - before) == 1
+
+
+def test_a_file_that_the_storage_is_still_at_keeps_its_place(
+    ledger: LiveLedger, bucket: Bucket
+) -> None:
+    """Its sender was told so long ago, but its thread is there: no more of them than places."""
+    bucket.answers.clear()
+    rooms: list[Room] = []
+
+    async def keep(uploads: Uploads, tenant: str) -> None:
+        with uploads.room(tenant) as room:
+            rooms.append(room)
+            await uploads.keep(io.BytesIO(PICTURE), room, "")
+
+    async def play(pool: ReadPool) -> None:
+        library = MediaLibrary(bucket.url, Signer(b"a-secret-of-tests"))
+        uploads = Uploads(pool, library, timedelta(hours=1), store_wait_seconds=0.05)
+        every = [keep(uploads, f"a-tenant-{number}") for number in range(AT_ONCE_MAX)]
+        told = await asyncio.gather(*every, return_exceptions=True)
+        assert {str(each) for each in told} == {"the storage does not take it"}
+        with pytest.raises(Unavailable, match="too many uploads"):
+            await keep(uploads, "another")
+        bucket.answers.set()
+        await asyncio.wait([room.storing for room in rooms if room.storing is not None])
+        with uploads.room("another"):
+            pass
+
+    async def with_pool() -> None:
+        pool = ReadPool(ledger.database.url)
+        await pool.open()
+        try:
+            await play(pool)
+        finally:
+            await pool.close()
+
+    asyncio.run(with_pool())
+    assert len(bucket.objects) == AT_ONCE_MAX
 
 
 def test_who_may_not_spend_may_not_upload(ledger: LiveLedger) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from job_worker.media import MediaStore
 from job_worker.reconciling.sides import read_files
 from ledger_service.errors import Rejected, Unavailable
 from ledger_service.media.library import MediaLibrary
+from ledger_service.media.own_thread import in_own_thread
 from ledger_service.signing import Signer
 from tests.fixtures.bucket import Bucket
 from tests.fixtures.serving import QuietHandler, serving
@@ -27,6 +31,21 @@ pytestmark = pytest.mark.slow
 
 FIXTURES = Path(__file__).parents[2] / "deploy" / "emulators" / "fal" / "fixtures"
 FILM = (FIXTURES / "landscape-4s.mp4").read_bytes()
+
+
+LEFT_WHILE_STORING = """
+import asyncio, io, sys
+from contracts.media import PNG
+from ledger_service.media.library import MediaLibrary
+from ledger_service.signing import Signer
+
+async def main():
+    library = MediaLibrary(sys.argv[1], Signer(b"a-secret-of-tests"))
+    storing = asyncio.create_task(library.store("uploads/a", io.BytesIO(b"x"), PNG))
+    await asyncio.to_thread(sys.stdin.readline)
+
+asyncio.run(main())
+"""
 
 
 def library(bucket: Bucket) -> MediaLibrary:
@@ -84,6 +103,39 @@ def test_an_upload_has_a_link_for_as_long_as_it_is_kept(bucket: Bucket) -> None:
     bucket.is_broken = True
     with pytest.raises(Unavailable):
         asyncio.run(library(bucket).store("uploads/b.png", io.BytesIO(b"x"), PNG))
+
+
+def test_a_storage_that_hangs_keeps_no_thread_of_others(bucket: Bucket) -> None:
+    """What else a process does in threads goes on: here it is what ends the hanging."""
+    bucket.answers.clear()
+
+    async def play() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        storing = asyncio.create_task(library(bucket).store("uploads/a", io.BytesIO(b"x"), PNG))
+        await in_own_thread(bucket.asked.wait)
+        try:
+            async with asyncio.timeout(10.0):
+                await asyncio.to_thread(bucket.answers.set)
+                await storing
+        finally:
+            bucket.answers.set()
+
+    asyncio.run(play())
+    assert "media/uploads/a" in bucket.objects
+
+
+def test_a_storage_that_hangs_holds_no_end_up(bucket: Bucket) -> None:
+    """A process ends with the file under way, and as a success."""
+    bucket.answers.clear()
+    command = [sys.executable, "-c", LEFT_WHILE_STORING, bucket.url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        try:
+            assert bucket.asked.wait(20.0)
+            process.communicate(b"end\n", timeout=20.0)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert not bucket.objects
 
 
 def test_what_is_not_kept_of_a_folder_goes_and_its_neighbours_stay(bucket: Bucket) -> None:

@@ -39,7 +39,8 @@ class UploadsController(Controller):
         file itself. What it is, is told by its bytes, whatever the request says.
 
         Anyone who has the address can fetch the file until `expires_at`; then it is removed.
-        Nothing is charged, and no key is needed: a repeat stores it once more.
+        Nothing is charged, and no key is needed: a repeat stores it once more. Few are taken in at
+        a time: who sends more is told by a 503 when to come again.
         """
         uploads = call.services.generations.uploads
         with (

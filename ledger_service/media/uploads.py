@@ -27,7 +27,11 @@ KEPT_LONGER: Final = timedelta(minutes=10)
 AT_ONCE_MAX: Final = 8
 """Files that one process takes in at a time: bounds its temporary files, and the threads that a
 hung storage keeps."""
+TENANT_AT_ONCE_MAX: Final = 2
+"""Of them, how many may be one tenant's: who sends slowly, or not at all, is in nobody's way."""
 STORE_WAIT_SECONDS: Final = 60.0
+RETRY_AFTER_SECONDS: Final = 5
+"""When there may be room again."""
 
 _SQL: Final = load_statements("uploads")
 _log = logging.getLogger(__name__)
@@ -69,10 +73,12 @@ class Uploads:
 
     @contextmanager
     def room(self, tenant: str) -> Iterator[Room]:
-        """Room for one file that comes in. Raises `Unavailable` when there is none. One whose file
-        the storage is still at stays taken, whether or not somebody waits for that."""
-        if len(self._rooms) >= AT_ONCE_MAX:
-            raise Unavailable("too many uploads", retry_after_seconds=5)
+        """Room for one file that comes in. Raises `Unavailable` when there is none, at all or for
+        the tenant. One whose file the storage is still at stays taken, whether or not somebody
+        waits for that."""
+        of_tenant = sum(room.tenant == tenant for room in self._rooms)
+        if len(self._rooms) >= AT_ONCE_MAX or of_tenant >= TENANT_AT_ONCE_MAX:
+            raise Unavailable("too many uploads", retry_after_seconds=RETRY_AFTER_SECONDS)
         room = Room(tenant)
         self._rooms.append(room)
         try:

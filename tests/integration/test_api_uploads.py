@@ -7,6 +7,7 @@ import hashlib
 import io
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,13 @@ import pytest
 from contracts.limits import UPLOAD_MAX_BYTES, UPLOADS_KEPT_MAX_BYTES
 from ledger_service.errors import Unavailable
 from ledger_service.media.library import MediaLibrary
-from ledger_service.media.uploads import AT_ONCE_MAX, Room, Uploads
+from ledger_service.media.uploads import (
+    AT_ONCE_MAX,
+    RETRY_AFTER_SECONDS,
+    TENANT_AT_ONCE_MAX,
+    Room,
+    Uploads,
+)
 from ledger_service.signing import Signer
 from ledger_service.store.pool import ReadPool
 from tests.fixtures.bucket import Bucket
@@ -168,25 +175,47 @@ def test_a_file_that_is_empty_encoded_or_too_large_is_refused(ledger: LiveLedger
     problem = expect(413, upload(ledger.caller, too_much()))
     assert problem["size_max_bytes"] == UPLOAD_MAX_BYTES
     assert stored(ledger) == before
-    with raw_upload(ledger, UPLOAD_MAX_BYTES + 1) as line:
+    with raw_upload(ledger.caller, UPLOAD_MAX_BYTES + 1) as line:
         assert line.recv(1_000).startswith(b"HTTP/1.1 413")
 
 
-def raw_upload(ledger: LiveLedger, announced: int, content: bytes = b"") -> socket.socket:
+def raw_upload(
+    caller: Caller, announced: int, content: bytes = b"", more: str = ""
+) -> socket.socket:
     """A connection on which an upload has begun."""
-    parts = urlsplit(ledger.url)
+    parts = urlsplit(str(caller.http.base_url))
     assert parts.hostname is not None
     line = socket.create_connection((parts.hostname, parts.port or 80), timeout=10.0)
-    head = f"POST /v1/uploads HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ledger.caller.key}\r\n"
+    head = f"POST /v1/uploads HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {caller.key}\r\n{more}"
     line.sendall(f"{head}Content-Length: {announced}\r\n\r\n".encode() + content)
     return line
+
+
+def test_who_sends_nothing_keeps_places_of_its_own_alone(ledger: LiveLedger) -> None:
+    """A tenant has few at a time; beyond them it is told at once to come again. Others are let in,
+    and so is it when one of its own has gone."""
+    tenant = new_tenant(ledger)
+    with ExitStack() as stack:
+        lines = [
+            stack.enter_context(raw_upload(tenant, len(PICTURE), more="Expect: 100-continue\r\n"))
+            for _ in range(TENANT_AT_ONCE_MAX)
+        ]
+        for line in lines:
+            assert line.recv(1_000).startswith(b"HTTP/1.1 100")  # it is let in
+        refused = upload(tenant)
+        assert expect(503, refused)["code"] == "unavailable"
+        assert int(refused.headers["Retry-After"]) == RETRY_AFTER_SECONDS
+        expect(201, upload(ledger.caller))
+        lines[0].sendall(PICTURE)
+        assert lines[0].recv(1_000).startswith(b"HTTP/1.1 201")
+        expect(201, upload(tenant))
 
 
 def test_half_a_file_is_none(ledger: LiveLedger) -> None:
     """A sender that goes away leaves nothing, neither a file nor a note of one."""
     count = "SELECT count(*) FROM ledger.uploads"
     before, noted = stored(ledger), rows(ledger, count)
-    with raw_upload(ledger, len(PICTURE), PICTURE[:-1]):
+    with raw_upload(ledger.caller, len(PICTURE), PICTURE[:-1]):
         pass
     expect(201, upload(ledger.caller))  # by now the other one has been judged
     assert rows(ledger, count) == [(noted[0][0] + 1,)]

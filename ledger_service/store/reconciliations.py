@@ -34,7 +34,7 @@ class StoredReconciliation(NamedTuple):
 
 async def claim_day(connection: Connection, worker: str) -> ReconciliationClaim | None:
     """A day that is to be compared, for this process alone; None when there is none."""
-    await _rows(connection, "announce", (SETTLED_AFTER,), fetch=False)
+    await _rows(connection, "announce", (SETTLED_AFTER, DAYS_MAX), fetch=False)
     rows = await _rows(connection, "claim", (worker, LEASE, DAYS_MAX))
     if not rows:
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from job_worker.metrics import Metrics, StateFigures
 from job_worker.presence import Presence
 from ledger_service.api.failure_texts import KEYS
 from ledger_service.generations.endings import EndingCount
+from ledger_service.store.reconciliations import DAYS_MAX
 from tests.fixtures.hand_worker import HandWorker
 from tests.fixtures.live import METRICS_TOKEN, LiveLedger, expect, new_account, serve
 from tests.fixtures.services import TEMPLATE, Cluster, Processes
@@ -346,6 +347,37 @@ def claim_day(ledger: LiveLedger, worker: str = "w") -> Any:
     """Ask for a day to compare."""
     body = {"worker": worker}
     return expect(200, ledger.worker.post("/v1/work/reconciliations", body, key=""))["claim"]
+
+
+def days_claimed(ledger: LiveLedger) -> list[int]:
+    """All that there is to compare now: how many days before the newest that is over."""
+    newest = date.fromisoformat(yesterday())
+    claims = iter(lambda: claim_day(ledger), None)
+    return [(newest - date.fromisoformat(claim["day"])).days for claim in claims]
+
+
+def know_day(ledger: LiveLedger, days_back: int) -> None:
+    """The newest day that was compared, so long before the newest that is over."""
+    with ledger.database.connect_owner() as connection:
+        connection.execute("DELETE FROM ledger.reconciliations")
+        connection.execute(
+            "INSERT INTO ledger.reconciliations (day, report, reported_at)"
+            " VALUES (%s::date - %s, '{}', now())",
+            [yesterday(), days_back],
+        )
+
+
+def test_days_that_nobody_asked_about_are_compared_after_all(unreported: LiveLedger) -> None:
+    """Each since the newest that is known, the newest first, as far back as days are handed out;
+    where none is known, the newest alone."""
+    assert days_claimed(unreported) == [0]
+    assert days_claimed(unreported) == []
+    for known, missing in ((0, []), (1, [0]), (4, [0, 1, 2, 3])):
+        know_day(unreported, known)
+        assert days_claimed(unreported) == missing
+    know_day(unreported, 40)
+    age = (datetime.now(UTC).date() - date.fromisoformat(yesterday())).days
+    assert days_claimed(unreported) == list(range(DAYS_MAX - age))
 
 
 def end_lease(ledger: LiveLedger) -> None:

@@ -1,9 +1,22 @@
 -- The daily comparison: who makes it, and what it found. All of it goes by the database's clock.
 
 -- name: announce
--- The newest day that has been over for long enough.
+-- The newest day that has been over for long enough, and those before it since the newest that is
+-- known: nobody may have asked for a while. Not those that are too old to be claimed.
+WITH days AS (
+    SELECT
+        (clock_timestamp() AT TIME ZONE 'UTC')::date AS today,
+        (clock_timestamp() AT TIME ZONE 'UTC' - $1::interval)::date - 1 AS newest,
+        (SELECT max(day) FROM ledger.reconciliations) AS known
+)
+
 INSERT INTO ledger.reconciliations (day)
-VALUES ((clock_timestamp() AT TIME ZONE 'UTC' - $1::interval)::date - 1)
+SELECT day FROM days
+CROSS JOIN LATERAL (
+    SELECT days.newest - back AS day
+    FROM generate_series(0, coalesce(days.newest - days.known, 1) - 1) AS back
+) AS missing
+WHERE day > today - $2::integer
 ON CONFLICT (day) DO NOTHING
 
 -- name: claim

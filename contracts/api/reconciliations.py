@@ -9,7 +9,8 @@ from contracts.reconciling import Report
 
 
 class Reconciliation(Reply, frozen=True, kw_only=True):
-    """One day's comparison. Until there is a report: `trouble`, if the last try met some."""
+    """One day's comparison. Until there is a report: `trouble`, if the last try met some.
+    A day that was reported with no `report` here: the process that answers is older than it."""
 
     day: date
     reported_at: datetime | None

@@ -127,8 +127,9 @@ async def _read(connection: Connection) -> Figures:
         )
 
 
-def _reconciled(day: date, report: bytes, age_seconds: float) -> LastReconciliation:
-    return LastReconciliation(day, decode_report(report), age_seconds)
+def _reconciled(day: date, stored: bytes, age_seconds: float) -> LastReconciliation | None:
+    report = decode_report(stored)
+    return LastReconciliation(day, report, age_seconds) if report else None
 
 
 async def _rows(connection: Connection, name: str, values: tuple[Any, ...] = ()) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -21,10 +23,12 @@ RETRY_AFTER: Final = timedelta(minutes=15)
 DAYS_MAX: Final = 8
 """Older days are given up."""
 _SQL: Final = load_statements("reconciliations")
+_log = logging.getLogger(__name__)
 
 
 class StoredReconciliation(NamedTuple):
-    """A day with its report, or with the trouble of the last try."""
+    """A day with its report, or with the trouble of the last try. Neither, though it was reported:
+    newer code than this did."""
 
     day: date
     reported_at: datetime | None
@@ -75,9 +79,19 @@ async def list_days(
     ]
 
 
-def decode_report(stored: bytes) -> Report:
-    """A report as it was kept."""
-    return msgspec.json.decode(stored, type=Report)
+def decode_report(stored: bytes) -> Report | None:
+    """A report as it was kept; None for one that newer code than this has kept."""
+    try:
+        return msgspec.json.decode(stored, type=Report)
+    except msgspec.ValidationError:
+        _say_unknown()
+        return None
+
+
+@functools.cache
+def _say_unknown() -> None:
+    """Once: figures are read every few seconds."""
+    _log.warning("a report of the daily comparison is newer than this code, and passed over")
 
 
 async def _rows(

@@ -37,6 +37,8 @@ from job_worker.metrics import Metrics, StateFigures
 from job_worker.presence import Presence
 from ledger_service.api.failure_texts import KEYS
 from ledger_service.generations.endings import EndingCount
+from ledger_service.store.figures import FigureReads, Figures
+from ledger_service.store.pool import ReadPool
 from ledger_service.store.reconciliations import DAYS_MAX
 from tests.fixtures.hand_worker import HandWorker
 from tests.fixtures.live import METRICS_TOKEN, LiveLedger, expect, new_account, serve
@@ -429,6 +431,33 @@ def test_a_day_that_met_trouble_is_tried_again(unreported: LiveLedger) -> None:
     assert errand(unreported, found)
     (day,) = expect(200, unreported.operator.get("/v1/reconciliations"))["items"]
     assert (day["trouble"], day["report"]["requests"]) == (None, 6)
+
+
+def test_a_report_of_newer_code_takes_nothing_else_away(
+    unreported: LiveLedger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where both serve, the older ones have figures without it, and say so once."""
+    assert errand(unreported, found)
+    with unreported.database.connect() as connection:
+        connection.execute(
+            "UPDATE ledger.reconciliations SET report = "
+            "convert_to(replace(convert_from(report, 'UTF8'), %s, 'a_newer_drift'), 'UTF8')",
+            [Drift.FOREIGN_FILE],
+        )
+
+    async def figures() -> Figures:
+        pool = ReadPool(unreported.database.url)
+        await pool.open()
+        try:
+            return [await FigureReads(pool).read() for _ in range(2)][-1]
+        finally:
+            await pool.close()
+
+    assert asyncio.run(figures()).reconciled is None
+    assert caplog.text.count("newer than this code") == 1
+    (day,) = expect(200, unreported.operator.get("/v1/reconciliations"))["items"]
+    assert day["reported_at"] is not None
+    assert day["report"] is None
 
 
 def test_a_report_that_is_refused_is_a_trouble(unreported: LiveLedger) -> None:

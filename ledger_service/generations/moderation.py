@@ -31,6 +31,7 @@ PAUSE_SECONDS: Final = 2.0
 
 _CODE: Final = re.compile(r"[a-z0-9_.\-]{1,64}")
 _RULING: Final = msgspec.json.Decoder(Ruling)
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _log = logging.getLogger(__name__)
 
 
@@ -86,7 +87,7 @@ class Moderator:
         try:
             async with asyncio.timeout_at(ends_at):
                 ruling = _RULING.decode(await self._client.ask(inquiry))
-        except (Unavailable, TimeoutError, msgspec.MsgspecError, RecursionError) as error:
+        except (Unavailable, TimeoutError, *_UNREADABLE) as error:
             _log.warning("the moderation hook gives no ruling: %r", error)
             self._failures += 1
             if self._failures >= FAILURES_MAX:

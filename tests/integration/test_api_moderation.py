@@ -185,6 +185,7 @@ NO_RULINGS = {
     "an error": (500, ALLOW),
     "no content": (204, b""),
     "no JSON": (200, b"allow"),
+    "no text": (200, b'{"allow": true, "reason": "\xff"}'),
     "no ruling": (200, b'{"allow": "yes"}'),
     "nothing said": (200, b"{}"),
     "too much": (200, b'{"allow": true, "reason": "' + b"x" * 5_000 + b'"}'),

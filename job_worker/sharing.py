@@ -20,8 +20,9 @@ Wish = TypeVar("Wish")
 Answer = TypeVar("Answer")
 
 CALLS_MAX: Final = 2
-"""Calls of one kind under way at once. With one, everybody would wait for the slowest step's
-commit; each further one leaves less to share."""
+"""Calls of one kind under way at once. With one alone, everybody would wait for the slowest."""
+SLOW_CALL_SECONDS: Final = 0.1
+"""How long a call may take before what waits for its end goes out beside it."""
 
 
 class Desk(Protocol):
@@ -41,7 +42,7 @@ class Desk(Protocol):
 
 
 class Shared(Generic[Wish, Answer]):
-    """Sends wishes in calls of up to `most`, with at most `CALLS_MAX` calls under way.
+    """Sends wishes in calls of up to `most`: one after the other, and beside a slow one another.
 
     `send` returns an answer or an error for each wish, in their order; what it raises, each of
     its wishes gets.
@@ -56,6 +57,7 @@ class Shared(Generic[Wish, Answer]):
         self._most = most
         self._waiting: deque[tuple[Wish, asyncio.Future[Answer]]] = deque()
         self._calls = 0
+        self._is_relief_near = False
         self._tasks: set[asyncio.Task[None]] = set()
         """Held on to, or the loop would forget them."""
 
@@ -63,12 +65,24 @@ class Shared(Generic[Wish, Answer]):
         """The answer to this wish. Who stops waiting before it has left takes it back."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((wish, answer))
-        if self._calls < CALLS_MAX:
-            self._calls += 1
-            task = asyncio.create_task(self._call_while_wanted())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        if self._calls == 0:
+            self._begin()
+        elif self._calls < CALLS_MAX and not self._is_relief_near:
+            self._is_relief_near = True
+            asyncio.get_running_loop().call_later(SLOW_CALL_SECONDS, self._relieve)
         return await answer
+
+    def _relieve(self) -> None:
+        """Begin another call, if what was under way is still so and somebody waits for it."""
+        self._is_relief_near = False
+        if self._waiting and self._calls < CALLS_MAX:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._calls += 1
+        task = asyncio.create_task(self._call_while_wanted())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _call_while_wanted(self) -> None:
         try:

@@ -13,7 +13,7 @@ from contracts.client import LedgerRejected, LedgerUnavailable, WorkClient
 from contracts.jobs import Claim
 from job_worker.carrying import Carrier, Held
 from job_worker.crew import Crew
-from job_worker.sharing import CALLS_MAX, Shared, SharedDesk
+from job_worker.sharing import CALLS_MAX, SLOW_CALL_SECONDS, Shared, SharedDesk
 from tests.fixtures.stub_ledger import StubJob
 
 
@@ -60,18 +60,35 @@ async def asked_one_by_one(ask: Shared[str, str], wishes: str) -> list[asyncio.T
 
 
 def test_what_waits_goes_together() -> None:
-    """The first ones go at once, alone; what comes meanwhile goes together, in pieces of `most`."""
+    """The first one goes at once, alone; what comes meanwhile together, in pieces of `most`."""
 
     async def test(line: Line) -> None:
         ask = Shared(line.send, 3)
         asked = await asked_one_by_one(ask, "abcdefg")
-        assert line.calls == [["a"], ["b"]][:CALLS_MAX]
+        assert line.calls == [["a"]]
         line.go_on.set()
         assert await asyncio.gather(*asked) == list("ABCDEFG")
-        assert sorted(line.calls) == [["a"], ["b"], ["c", "d", "e"], ["f", "g"]]
+        assert line.calls == [["a"], ["b", "c", "d"], ["e", "f", "g"]]
         line.calls.clear()
         assert await ask("h") == "H"  # an idle line calls at once again
         assert line.calls == [["h"]]
+
+    run(test)
+
+
+def test_beside_a_slow_call_another_goes_out() -> None:
+    """Once, for all that wait by then: nobody has to wait for the slowest."""
+
+    async def test(line: Line) -> None:
+        ask = Shared(line.send, 10)
+        asked = await asked_one_by_one(ask, "abc")
+        await asyncio.sleep(2 * SLOW_CALL_SECONDS)
+        assert len(line.calls) == CALLS_MAX
+        asked += await asked_one_by_one(ask, "de")
+        await asyncio.sleep(2 * SLOW_CALL_SECONDS)
+        assert line.calls == [["a"], ["b", "c"]]
+        line.go_on.set()
+        assert await asyncio.gather(*asked) == list("ABCDE")
 
     run(test)
 
@@ -120,6 +137,8 @@ def test_a_wish_that_comes_as_the_last_calls_end_is_not_forgotten() -> None:
     async def test(line: Line) -> None:
         ask = Shared(line.send, 10)
         first = await asked_one_by_one(ask, "ab")
+        await asyncio.sleep(2 * SLOW_CALL_SECONDS)
+        assert len(line.calls) == CALLS_MAX
 
         async def come_late() -> str:
             await line.go_on.wait()
@@ -140,10 +159,10 @@ def test_who_stops_waiting_before_it_has_left_takes_it_back() -> None:
     async def test(line: Line) -> None:
         ask = Shared(line.send, 10)
         asked = await asked_one_by_one(ask, "abc")
-        asked[2].cancel()
+        asked[1].cancel()
         line.go_on.set()
         await asyncio.gather(*asked, return_exceptions=True)
-        assert sorted(line.calls) == [["a"], ["b"]]
+        assert line.calls == [["a"], ["c"]]
 
     run(test)
 

@@ -18,8 +18,9 @@ from ledger_service.engine.tickets import Results
 EARLY_MAX: Final = timedelta(milliseconds=50)
 """By so much `append_v2` lets an instant be ahead of the database's clock. More than that means
 that the clock was set back, and then there is nothing to wait for."""
-TIMER_SECONDS: Final = 0.001
-"""A timer may be early by less than this."""
+TIMER_SECONDS: Final = 0.002
+"""A timer may be early by less than this: uvloop rounds it to milliseconds, and counts them from a
+clock that is cut to milliseconds."""
 
 
 class Teller:

@@ -22,7 +22,7 @@ settings.register_profile(
     "quick", max_examples=25, deadline=None, suppress_health_check=_SLOW_MACHINE
 )
 settings.register_profile(
-    "default", max_examples=100, deadline=None, suppress_health_check=_SLOW_MACHINE
+    "default", max_examples=50, deadline=None, suppress_health_check=_SLOW_MACHINE
 )
 settings.register_profile(
     "thorough", max_examples=2_000, deadline=None, suppress_health_check=_SLOW_MACHINE

@@ -94,6 +94,20 @@ def test_locks_hold_versions_and_hashes_only(name: str) -> None:
     assert not re.search(r"https?://|index-url|find-links|^-e ", text, re.MULTILINE)
 
 
+def test_the_locks_agree() -> None:
+    """What `run.txt` locks, every larger environment has as well."""
+    folder = ROOT / "deploy" / "requirements"
+
+    def locked(file: Path) -> set[str]:
+        return set(re.findall(r"^([\w.-]+)==", file.read_text(), re.MULTILINE))
+
+    run = locked(folder / "run.txt")
+    assert run
+    for file in folder.glob("*.txt"):
+        if file.name != "bootstrap.txt":
+            assert run <= locked(file), file.name
+
+
 def test_every_dependency_has_a_reason() -> None:
     """A line in a list of requirements says what it is for."""
     lines = [

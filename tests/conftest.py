@@ -19,10 +19,10 @@ pytest_plugins = [
 # Deadlines per example would judge the machine, not the code.
 _SLOW_MACHINE = [HealthCheck.too_slow]
 settings.register_profile(
-    "quick", max_examples=25, deadline=None, suppress_health_check=_SLOW_MACHINE
+    "quick", max_examples=15, deadline=None, suppress_health_check=_SLOW_MACHINE
 )
 settings.register_profile(
-    "default", max_examples=50, deadline=None, suppress_health_check=_SLOW_MACHINE
+    "default", max_examples=30, deadline=None, suppress_health_check=_SLOW_MACHINE
 )
 settings.register_profile(
     "thorough", max_examples=2_000, deadline=None, suppress_health_check=_SLOW_MACHINE

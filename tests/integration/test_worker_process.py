@@ -261,7 +261,7 @@ def test_a_locked_account_holds_submits_back_until_it_is_refilled(bench: Bench) 
     running = [bench.ledger.add("a slow boat [[fal:slow=3]]") for _ in range(3)]
     port = free_port()
     worker = bench.start(nowhere(), WORKER_METRICS_PORT=str(port))
-    assert "health: fal closed" in worker.text()
+    eventually(lambda: "health: fal closed" in worker.text())
     eventually(lambda: all(job.request_id for job in running))
     lock_account(bench.fal, locked=True)
     waiting = [bench.ledger.add() for _ in range(30)]

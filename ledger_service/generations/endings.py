@@ -25,9 +25,8 @@ from ledger_service.domain.events.generation import (
 )
 from ledger_service.errors import CorruptHistory
 from ledger_service.store.statements import load_statements
+from ledger_service.store.stretches import next_stretch
 
-STRETCH_MAX: Final = 2_000
-"""Positions of the log that are looked at in one transaction."""
 DELAY_BUCKETS_SECONDS: Final = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, float("inf"))
 OTHER_REASON: Final = "other"
 """Stands for reasons that we do not know: providers make up new ones, without end."""
@@ -46,16 +45,12 @@ class EndingCount:
 
     async def turn(self, connection: Connection) -> None:
         """Raises `psycopg.Error`, and then nothing was counted."""
-        async with connection.transaction():
-            row = await (await connection.execute(_SQL["lock"])).fetchone()
-            if row is None or row[0] == row[1]:
-                return  # somebody else is at it, or there is nothing new
-            position, head = row
-            upto = min(position + STRETCH_MAX, head)
-            cursor = await connection.execute(_SQL["stretch"], (position, upto))
+        async with next_stretch(connection, "endings") as stretch:
+            if stretch is None:
+                return
+            cursor = await connection.execute(_SQL["stretch"], stretch)
             if rows := await cursor.fetchall():
                 await self._count(connection, rows)
-            await connection.execute(_SQL["advance"], (upto,))
 
     async def _count(self, connection: Connection, rows: list[TupleRow]) -> None:
         endings: Counter[tuple[str, str]] = Counter()

@@ -14,9 +14,7 @@ import psycopg
 
 from ledger_service.store.forgettings import TRIES_MAX
 from ledger_service.store.statements import load_statements
-
-STRETCH_MAX: Final = 2_000
-"""Positions of the log that are looked at in one transaction."""
+from ledger_service.store.stretches import next_stretch
 
 Connection = psycopg.AsyncConnection[Any]
 
@@ -26,22 +24,10 @@ _log = logging.getLogger(__name__)
 
 async def note_forgettings(connection: Connection) -> None:
     """Follow the log a stretch further, and give up what is hopeless. Raises `psycopg.Error`."""
-    async with connection.transaction():
-        await _follow(connection)
+    async with next_stretch(connection, "forgettings") as stretch:
+        if stretch is not None:
+            await connection.execute(_SQL["note"], stretch)
+            await connection.execute(_SQL["note_late"], stretch)
     cursor = await connection.execute(_SQL["give_up"], (TRIES_MAX,))
     for generation_id, reason in await cursor.fetchall():
         _log.error("the provider keeps what it has of %s: %s", generation_id, reason)
-
-
-async def _follow(connection: Connection) -> None:
-    cursor = await connection.execute(_SQL["lock"])
-    row = await cursor.fetchone()
-    if row is None:
-        return  # somebody else is at it
-    position, head = row
-    upto = min(position + STRETCH_MAX, head)
-    if upto == position:
-        return
-    await connection.execute(_SQL["note"], (position, upto))
-    await connection.execute(_SQL["note_late"], (position, upto))
-    await connection.execute(_SQL["advance"], (upto,))

@@ -18,9 +18,7 @@ from ledger_service.domain.events.generation import (
 )
 from ledger_service.errors import CorruptHistory
 from ledger_service.store.statements import load_statements
-
-STRETCH_MAX: Final = 2_000
-"""Positions of the log that are looked at in one transaction."""
+from ledger_service.store.stretches import next_stretch
 
 Connection = psycopg.AsyncConnection[Any]
 
@@ -33,16 +31,10 @@ async def follow(connection: Connection, leftovers_after: timedelta) -> None:
 
     What a generation may have left is looked for `leftovers_after` its end.
     """
-    async with connection.transaction():
-        cursor = await connection.execute(_SQL["lock"])
-        row = await cursor.fetchone()
-        if row is None:
-            return  # somebody else is at it
-        position, head = row
-        upto = min(position + STRETCH_MAX, head)
-        if upto == position:
+    async with next_stretch(connection, "media") as stretch:
+        if stretch is None:
             return
-        cursor = await connection.execute(_SQL["stretch"], (position, upto))
+        cursor = await connection.execute(_SQL["stretch"], stretch)
         for owner, stream, topic, state, recorded_at in await cursor.fetchall():
             generation_id = stream.rpartition("/")[2]
             try:
@@ -56,7 +48,6 @@ async def follow(connection: Connection, leftovers_after: timedelta) -> None:
             if _may_have_left(event):
                 values = (*names, _keys(event), recorded_at + leftovers_after)
                 await connection.execute(_SQL["expect_leftovers"], values)
-        await connection.execute(_SQL["advance"], (upto,))
 
 
 async def _note(

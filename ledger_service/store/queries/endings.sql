@@ -1,11 +1,5 @@
 -- How generations ended, followed from the log. See generations/endings.py.
 
--- name: lock
-SELECT p.position, l.last
-FROM ledger.projections AS p, ledger.logs AS l
-WHERE p.name = 'endings' AND l.log = 'main'
-FOR UPDATE OF p SKIP LOCKED
-
 -- name: stretch
 -- With how long ago the provider's word had been heard, where it had been.
 SELECT
@@ -31,6 +25,3 @@ ON CONFLICT (upto_seconds) DO UPDATE SET
 
 -- name: forget_heard
 DELETE FROM ledger.verdicts_heard WHERE generation_id = ANY ($1::text[])
-
--- name: advance
-UPDATE ledger.projections SET position = $1 WHERE name = 'endings'

@@ -1,11 +1,5 @@
 -- What providers are to forget, and how far that is. See generations/forgetting.py.
 
--- name: lock
-SELECT p.position, l.last
-FROM ledger.projections AS p, ledger.logs AS l
-WHERE p.name = 'forgettings' AND l.log = 'main'
-FOR UPDATE OF p SKIP LOCKED
-
 -- name: note
 -- Once: who deletes what was kept long enough asks for nothing new.
 INSERT INTO ledger.forgettings (owner, generation_id, due_at)
@@ -25,9 +19,6 @@ FROM ledger.events AS e
 WHERE e.log = 'main' AND e.position > $1 AND e.position <= $2
     AND e.topic = 'late_fact_recorded.v1'
     AND f.owner = e.owner AND f.generation_id = substr(e.stream, length(e.owner) + 2)
-
--- name: advance
-UPDATE ledger.projections SET position = $1 WHERE name = 'forgettings'
 
 -- name: give_up
 UPDATE ledger.forgettings SET outcome = 'given_up', due_at = null, ended_at = clock_timestamp()

@@ -1,12 +1,6 @@
 -- Which assets there are, and which of them are to go; and where files may lie that are no asset.
 -- See media/following.py and media/removal.py.
 
--- name: lock
-SELECT p.position, l.last
-FROM ledger.projections AS p, ledger.logs AS l
-WHERE p.name = 'media' AND l.log = 'main'
-FOR UPDATE OF p SKIP LOCKED
-
 -- name: stretch
 SELECT owner, stream, topic, state, recorded_at
 FROM ledger.events
@@ -24,9 +18,6 @@ ON CONFLICT (owner, generation_id) DO UPDATE SET asset_keys = excluded.asset_key
 -- name: end
 INSERT INTO ledger.media (owner, generation_id, asset_keys, due_at) VALUES ($1, $2, '{}', $3)
 ON CONFLICT (owner, generation_id) DO UPDATE SET due_at = excluded.due_at
-
--- name: advance
-UPDATE ledger.projections SET position = $1 WHERE name = 'media'
 
 -- name: due
 SELECT owner, generation_id, asset_keys FROM ledger.media
